@@ -1,0 +1,12 @@
+// The XLA FFI handlers of the CPU kernels and the target names that Python registers them under.
+#pragma once
+
+#include "xla/ffi/api/c_api.h"
+
+// LENSKERN_HANDLER(target name, handler symbol): one line per handler, defined in the ffi_*.cc files with
+// XLA_FFI_DEFINE_HANDLER_SYMBOL.
+#define LENSKERN_FOR_EACH_HANDLER(LENSKERN_HANDLER)
+
+#define LENSKERN_DECLARE_HANDLER(target, symbol) extern "C" XLA_FFI_Error* symbol(XLA_FFI_CallFrame* call_frame);
+LENSKERN_FOR_EACH_HANDLER(LENSKERN_DECLARE_HANDLER)
+#undef LENSKERN_DECLARE_HANDLER

@@ -1,0 +1,1 @@
+"""Pallas kernels, installed as `lenskern._kernels.pallas`."""

@@ -1,0 +1,66 @@
+"""The implementations that an operation can run on, and which of them this installation has."""
+
+import importlib
+
+from ._ffi import Availability, cpp_status
+
+__all__ = ["NAMES", "Availability", "availability", "require"]
+
+NAMES = ("reference", "cpp", "cuda", "pallas")
+
+
+def availability(name):
+    """Say whether a backend can be used in this installation.
+
+    No device is probed: available means that the code is there, not that there is a GPU to run it.
+
+    Parameters
+    ----------
+    name : {"reference", "cpp", "cuda", "pallas"}
+
+    Returns
+    -------
+    Availability
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    match name:
+        case "reference":
+            return Availability(True, "pure JAX, on every platform")
+        case "cpp":
+            return cpp_status()
+        case "cuda":
+            return Availability(False, "this version of lenskern has no CUDA kernels")
+        case "pallas":
+            return _pallas_status()
+    raise ValueError(f"backend: got {name!r}, expected one of {', '.join(map(repr, NAMES))}")
+
+
+def require(name):
+    """Raise unless a backend can be used.
+
+    Parameters
+    ----------
+    name : {"reference", "cpp", "cuda", "pallas"}
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    RuntimeError
+        For a backend that is not available, with the reason.
+    """
+    status = availability(name)
+    if not status.available:
+        raise RuntimeError(f"backend {name!r} is not available: {status.reason}")
+
+
+def _pallas_status():
+    try:
+        importlib.import_module("lenskern._kernels.pallas.nnls")
+    except ImportError as error:
+        return Availability(False, f"the Pallas kernels cannot be imported: {error}")
+    return Availability(True, "compiled on a GPU, interpreted on the CPU")
