@@ -1,0 +1,27 @@
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo 'make demo   solve a batch of lens inversions beside jaxnnls; ends in a table and a picture'
+	@echo 'make test   run the tests on the installed package'
+	@echo 'make lint   check the style'
+	@echo 'make clean  remove what the others made'
+	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), PYTEST_ARGS'
+
+demo:
+	@sh scripts/install.sh "$(VENV)" bench demo
+	@"$(VENV)/bin/python" -m lenskern.bench.demo
+
+test:
+	@sh scripts/install.sh "$(VENV)" test
+	@"$(VENV)/bin/python" -m pytest $(PYTEST_ARGS)
+
+lint:
+	@sh scripts/install.sh "$(VENV)" lint
+	@"$(VENV)/bin/ruff" check .
+
+clean:
+	rm -rf .venv build dist .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

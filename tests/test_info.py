@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lenskern import __main__, _ffi, backends, info
+
+
+@pytest.fixture(scope="module")
+def report():
+    return info.collect()
+
+
+def test_every_backend_is_reported(report):
+    assert [backend["name"] for backend in report["backends"]] == list(backends.NAMES)
+    for backend in report["backends"]:
+        assert backend["reason"]
+        assert (backend["self_check"] is None) == (not backend["available"])
+
+
+def test_available_backends_pass(report):
+    for backend in report["backends"]:
+        if backend["available"]:
+            assert backend["self_check"]["passed"], backend
+            assert backend["self_check"]["max_error"] <= info.TOLERANCE
+
+
+def test_versions_and_devices(report):
+    assert {"lenskern", "python", "jax", "jaxlib", "numpy"} <= set(report["versions"])
+    assert all(device["platform"] for device in report["devices"])
+
+
+def test_command_prints_json():
+    done = subprocess.run([sys.executable, "-m", "lenskern.info", "--json"], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {"versions", "devices", "backends"}
+
+
+def test_text_and_subcommand(capsys):
+    assert __main__.main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in backends.NAMES)
+    assert "self-check passed" in text and "FAILED" not in text
+
+
+def test_unavailable_backend_is_no_failure(monkeypatch, capsys):
+    def missing():
+        raise ModuleNotFoundError("No module named '_cpp'")
+
+    monkeypatch.setattr(_ffi, "load_cpp", missing)
+    assert info.main([]) == 0
+    assert "not available: lenskern was installed without its C++ kernels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", ["wrong", "nan", "uncertified", "raises"])
+def test_faulty_backend_fails_the_command(monkeypatch, capsys, fault):
+    solve = info._solve
+
+    def faulty(name, Q, q):
+        x, certified = solve("reference", Q, q)
+        if name == "reference":
+            return x, certified
+        if fault == "raises":
+            raise RuntimeError("no such instruction")
+        change = {"wrong": 1e-6, "nan": np.nan, "uncertified": 0.0}[fault]
+        return x + change, certified & (fault != "uncertified")
+
+    monkeypatch.setattr(info, "_solve", faulty)
+    monkeypatch.setattr(info.backends, "availability", lambda name: backends.Availability(True, "here"))
+    assert info.main(["--json"]) == 1
+    checks = {b["name"]: b["self_check"] for b in json.loads(capsys.readouterr().out)["backends"]}
+    assert checks["reference"]["passed"] and not checks["cpp"]["passed"]
+    if fault == "raises":
+        assert checks["cpp"]["detail"] == "RuntimeError: no such instruction"
+
+
+def test_faulty_reference_fails(monkeypatch):
+    solve = info._solve
+    monkeypatch.setattr(info, "_solve", lambda name, Q, q: (solve(name, Q, q)[0] * 1.001, np.ones(len(q), bool)))
+    assert not info._self_check("reference")["passed"]
