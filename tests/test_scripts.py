@@ -28,7 +28,7 @@ def bare_path(tmp_path):
     """A PATH with the basic tools and neither Python nor a compiler."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for tool in ("sh", "cat", "dirname", "env"):
+    for tool in ("sh", "cat", "dirname"):
         (tools / tool).symlink_to(shutil.which(tool))
     return str(tools)
 
@@ -56,17 +56,9 @@ def test_no_python(bare_path, tmp_path):
 
 def test_shim_that_fails_is_passed_over_for_a_pyenv_version(bare_path, tmp_path):
     stub(Path(bare_path) / "python3.12", "echo 'pyenv: python3.12: command not found' >&2; exit 127")
-    python = tmp_path / "pyenv root/versions/3.12.1/bin/python"
-    python.parent.mkdir(parents=True)
-    stub(python, f'exec "{sys.executable}" "$@"')
-    done = run(
-        "sh",
-        ROOT / "scripts/find_python.sh",
-        PYTHON=None,
-        PYENV_ROOT=tmp_path / "pyenv root",
-        HOME=tmp_path,
-        PATH=bare_path,
-    )
+    pyenv = tmp_path / "pyenv root"
+    stub(pyenv / "versions/3.12.1/bin/python", f'exec "{sys.executable}" "$@"')
+    done = run("sh", ROOT / "scripts/find_python.sh", PYTHON=None, PYENV_ROOT=pyenv, HOME=tmp_path, PATH=bare_path)
     assert done.stdout.strip() == sys.executable and not done.stderr
 
 
