@@ -1,0 +1,1 @@
+"""Benchmarks of lenskern against other packages: ``python -m lenskern.bench --help``."""
