@@ -5,7 +5,9 @@
 
 // LENSKERN_HANDLER(target name, handler symbol): one line per handler, defined in the ffi_*.cc files with
 // XLA_FFI_DEFINE_HANDLER_SYMBOL.
-#define LENSKERN_FOR_EACH_HANDLER(LENSKERN_HANDLER)
+#define LENSKERN_FOR_EACH_HANDLER(LENSKERN_HANDLER)          \
+  LENSKERN_HANDLER("lenskern_nnls_solve", LenskernNnlsSolve) \
+  LENSKERN_HANDLER("lenskern_nnls_free_solve", LenskernNnlsFreeSolve)
 
 #define LENSKERN_DECLARE_HANDLER(target, symbol) extern "C" XLA_FFI_Error* symbol(XLA_FFI_CallFrame* call_frame);
 LENSKERN_FOR_EACH_HANDLER(LENSKERN_DECLARE_HANDLER)

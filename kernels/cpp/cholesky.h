@@ -1,0 +1,198 @@
+// Cholesky factorisation and triangular sweeps in a packed layout that the register tiles read in place.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "crew.h"
+#include "simd.h"
+
+namespace lenskern::LENSKERN_ISA {
+
+// The lower triangle in panels of `rows` rows; panel p holds columns [0, (p + 1) * rows), each column contiguous.
+// A register tile takes its vectors from one panel and its scalars from another (or the same), so neither gemm operand
+// is ever repacked. Padding rows are those of the identity.
+template <class T>
+struct Panels {
+  static constexpr int rows = 2 * Simd<T>::width;
+
+  static int count(int n) { return (n + rows - 1) / rows; }
+  static int padded(int n) { return count(n) * rows; }
+  static int64_t offset(int p) { return int64_t{rows} * rows * p * (p + 1) / 2; }
+  static int64_t size(int n) { return offset(count(n)); }
+};
+
+template <class T>
+class Cholesky {
+ public:
+  static constexpr int R = Panels<T>::rows;
+  static constexpr int C = kTileColumns;
+  static constexpr int block = 64 > R ? 64 : R;                             // columns factored between two gemm updates
+  static constexpr int depth = 16 * 1024 / (R * static_cast<int>(sizeof(T)));  // columns of a panel that half of L1 holds
+
+  // L (packed, `source` plus `shift` on the diagonal; source may be L) becomes its Cholesky factor; `inverse` receives
+  // the reciprocal pivots. Returns false at a pivot that is not positive.
+  static bool factor(int n, const T* source, const T* shift, T* L, T* inverse, Crew::Worker& worker) {
+    const int panels = Panels<T>::count(n), columns = panels * R;
+    for (int j0 = 0; j0 < columns; j0 += block) {
+      const int j1 = j0 + block < columns ? j0 + block : columns;
+      const int first = j0 / R, last = j1 / R;
+      const auto update = [&](int p) {
+        const int end = p < last ? (p + 1) * R : j1;
+        T* panel = L + Panels<T>::offset(p);
+        if (source != L) {
+          std::memcpy(panel + j0 * R, source + Panels<T>::offset(p) + j0 * R, sizeof(T) * R * (end - j0));
+        }
+        if (p < last) {
+          for (int r = 0; r < R; ++r) panel[(p * R + r) * R + r] += shift[p * R + r];
+        }
+        for (int k = 0; k < j0; k += depth) {
+          const int k1 = k + depth < j0 ? k + depth : j0;
+          for (int c = j0; c < end; c += C) subtract(panel, L, c, k, k1);
+        }
+      };
+      const auto eliminate = [&](int p, int c) {
+        T* panel = L + Panels<T>::offset(p);
+        subtract(panel, L, c, j0, c);
+        if (c / R < p) {
+          divide(panel, c, L + Panels<T>::offset(c / R) + c * R + c % R, R, inverse);
+          return true;
+        }
+        T d[C * C];
+        if (!pivots(panel, c, d, inverse)) return false;
+        divide(panel, c, d, C, inverse);
+        return true;
+      };
+      worker.parallel_for(last - first, [&](int i) { update(first + i); });
+      for (int p = first; p < last; ++p) {
+        for (int c = j0; c < (p + 1) * R; c += C) {
+          if (!eliminate(p, c)) return false;
+        }
+        clear_upper(L + Panels<T>::offset(p), p);
+      }
+      worker.parallel_for(panels - last, [&](int i) {
+        update(last + i);
+        for (int c = j0; c < j1; c += C) eliminate(last + i, c);
+      });
+    }
+    return true;
+  }
+
+  // Overwrites v (padded length) with (L L')^-1 v.
+  static void solve(int n, const T* L, const T* inverse, T* v) {
+    const int panels = Panels<T>::count(n);
+    for (int p = 0; p < panels; ++p) forward(L + Panels<T>::offset(p), p, inverse, v);
+    for (int p = panels; p-- > 0;) backward(L + Panels<T>::offset(p), p, inverse, v);
+  }
+
+ private:
+  static constexpr int W = Simd<T>::width;
+  using V = Vector<T>;
+
+  // panel[:, c:c+C] -= panel[:, k0:k1] times the transpose of rows c:c+C, columns k0:k1 of L.
+  static void subtract(T* panel, const T* L, int c, int k0, int k1) {
+    const T* left = panel + k0 * R;
+    const T* right = L + Panels<T>::offset(c / R) + k0 * R + c % R;
+    T* out = panel + c * R;
+    V a[C], b[C];
+#pragma GCC unroll 8
+    for (int m = 0; m < C; ++m) {
+      a[m] = aligned(out + m * R);
+      b[m] = aligned(out + m * R + W);
+    }
+    for (int k = k0; k < k1; ++k, left += R, right += R) {
+      const V u = aligned(left), v = aligned(left + W);
+#pragma GCC unroll 8
+      for (int m = 0; m < C; ++m) {
+        a[m] -= u * right[m];
+        b[m] -= v * right[m];
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < C; ++m) {
+      aligned(out + m * R) = a[m];
+      aligned(out + m * R + W) = b[m];
+    }
+  }
+
+  // Cholesky factor d[k * C + m] = L[m][k] of the C x C block on the diagonal at column c, which stays as it is.
+  static bool pivots(const T* panel, int c, T* d, T* inverse) {
+    const T* block = panel + c * R + c % R;
+    for (int k = 0; k < C; ++k) {
+      for (int m = k; m < C; ++m) {
+        T s = block[k * R + m];
+        for (int j = 0; j < k; ++j) s -= d[j * C + m] * d[j * C + k];
+        if (m == k) {
+          if (!(s > T(0))) return false;
+          inverse[c + k] = T(1) / std::sqrt(s);
+        }
+        d[k * C + m] = s * inverse[c + k];
+      }
+    }
+    return true;
+  }
+
+  // panel[:, c:c+C] times the inverse transpose of the factored diagonal block d, whose columns are `stride` apart.
+  static void divide(T* panel, int c, const T* d, int stride, const T* inverse) {
+    T* out = panel + c * R;
+#pragma GCC unroll 8
+    for (int m = 0; m < C; ++m) {
+      V a = aligned(out + m * R), b = aligned(out + m * R + W);
+#pragma GCC unroll 8
+      for (int k = 0; k < m; ++k) {
+        a -= aligned(out + k * R) * d[k * stride + m];
+        b -= aligned(out + k * R + W) * d[k * stride + m];
+      }
+      aligned(out + m * R) = a * inverse[c + m];
+      aligned(out + m * R + W) = b * inverse[c + m];
+    }
+  }
+
+  // The sweeps read whole columns of the diagonal block.
+  static void clear_upper(T* panel, int p) {
+    for (int k = 1; k < R; ++k) {
+      for (int r = 0; r < k; ++r) panel[(p * R + k) * R + r] = T(0);
+    }
+  }
+
+  static void forward(const T* panel, int p, const T* inverse, T* v) {
+    T* x = v + p * R;
+    V a[4] = {aligned(x)}, b[4] = {aligned(x + W)};
+    for (int k = 0; k < p * R; k += 4, panel += 4 * R) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        a[i] -= aligned(panel + i * R) * v[k + i];
+        b[i] -= aligned(panel + i * R + W) * v[k + i];
+      }
+    }
+    V u = (a[0] + a[1]) + (a[2] + a[3]), w = (b[0] + b[1]) + (b[2] + b[3]);
+    T out[R];
+    for (int k = 0; k < R; ++k, panel += R) {
+      const T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
+      out[k] = s;
+      u -= aligned(panel) * s;
+      w -= aligned(panel + W) * s;
+    }
+    std::memcpy(x, out, sizeof(out));
+  }
+
+  static void backward(const T* panel, int p, const T* inverse, T* v) {
+    T* x = v + p * R;
+    const T* square = panel + p * R * R;
+    V u = aligned(x), w = aligned(x + W);
+    for (int k = R; k-- > 0;) {
+      // Row k of the block is strided; its products with what is known already were taken out below.
+      T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
+      x[k] = s;
+      for (int j = 0; j < k; ++j) {
+        const T t = square[j * R + k] * s;
+        if (j < W) u[j] -= t; else w[j - W] -= t;
+      }
+    }
+    const V xu = aligned(x), xw = aligned(x + W);
+    for (int k = 0; k < p * R; ++k, panel += R) v[k] -= sum<T>(aligned(panel) * xu + aligned(panel + W) * xw);
+  }
+};
+
+}  // namespace lenskern::LENSKERN_ISA

@@ -1,0 +1,102 @@
+// The default solver of one lane: an interior point that only has to find the active set, then an exact solve on it.
+#pragma once
+
+#include <limits>
+
+#include "nnls_active_set.h"
+#include "nnls_interior_point.h"
+
+namespace lenskern::LENSKERN_ISA {
+
+template <class D, class T>
+class Crossover {
+ public:
+  Crossover(const nnls::Options& options, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker)
+      : options_(options), workspace_(workspace), factors_(factors), worker_(worker) {}
+
+  nnls::Outcome solve(const nnls::Lane<D>& lane) {
+    constexpr int vectors = Problem<D>::kVectors + ActiveSet<D, T>::kVectors + InteriorPoint<D, T>::kVectors + 1;
+    nnls::Outcome outcome;
+    if (!workspace_.start(vectors, lane.n) || !factors_.fast.reserve(lane.n)) {
+      outcome.status = nnls::kOutOfMemory;
+      return outcome;
+    }
+    Problem<D> problem;
+    outcome.status = problem.load(lane.Q, lane.q, lane.n, workspace_);
+    ActiveSet<D, T> active(problem, factors_, options_.tol, workspace_);
+    if (outcome.status == nnls::kCertified) outcome.status = search(problem, lane.x0, active, outcome.iterations);
+    outcome.passes = active.passes;
+    outcome.residual = active.residual;
+    const bool invalid = outcome.status == nnls::kNotPositiveDefinite || outcome.status == nnls::kNotSymmetric ||
+                         outcome.status == nnls::kNotFinite;
+    if (invalid) outcome.residual = std::numeric_limits<double>::quiet_NaN();
+    for (int i = 0; i < lane.n; ++i) {
+      const double y = active.y[i], w = y > 0 || active.w[i] < 0 ? 0 : active.w[i];
+      lane.x[i] = static_cast<D>(invalid ? outcome.residual : y * problem.x_unit(i));
+      lane.z[i] = static_cast<D>(invalid ? outcome.residual : w * problem.z_unit(i));
+    }
+    return outcome;
+  }
+
+ private:
+  static constexpr double kChanged = 0.01;  // share of the entries that may still move when an exact end is tried
+  static constexpr int kPasses = 8;
+
+  nnls::Status search(const Problem<D>& problem, const D* x0, ActiveSet<D, T>& active, int32_t& iterations) {
+    const int n = problem.size();
+    if (active.accept_zero()) return nnls::kCertified;
+    const double few = kChanged * n > 1 ? kChanged * n : 1;
+    if (x0 != nullptr) {
+      for (int i = 0; i < n; ++i) active.free[i] = x0[i] > 0;
+      if (active.finish(kPasses, 10 * few, worker_)) return nnls::kCertified;
+    }
+    InteriorPoint<D, T> point(problem, factors_.fast, workspace_);
+    if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
+    point.start();
+    bool* before = workspace_.template take<bool>(n);
+    nnls::Status status = nnls::kMaxIter;
+    for (iterations = 0;; ++iterations) {
+      int changed = 0;
+      for (int i = 0; i < n; ++i) {
+        active.free[i] = point.x[i] > point.z[i];
+        changed += iterations == 0 || active.free[i] != before[i];
+        before[i] = active.free[i];
+      }
+      const double patience = 4 * (changed > 2 * few ? changed : 2 * few);
+      if (changed <= few && active.finish(kPasses, patience, worker_)) return nnls::kCertified;
+      if (status != nnls::kMaxIter || iterations == options_.max_iter) break;
+      status = point.step(worker_);
+    }
+    if (status == nnls::kNotPositiveDefinite) return status;
+    for (int i = 0; i < n; ++i) point.x[i] = before[i] ? point.x[i] : 0;
+    return active.accept(point.x) ? nnls::kCertified : status;
+  }
+
+  const nnls::Options options_;
+  Workspace& workspace_;
+  Factors<T>& factors_;
+  Crew::Worker& worker_;
+};
+
+// dx = Q[F,F]^-1 b on F, zero elsewhere: the linear map of every derivative of the solution.
+template <class D, class T>
+nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker) {
+  const int n = lane.n;
+  if (!workspace.start(Problem<D>::kVectors + ActiveSet<D, T>::kVectors + 1, n) || !factors.fast.reserve(n)) {
+    return nnls::kOutOfMemory;
+  }
+  Problem<D> problem;
+  nnls::Status status = problem.load(lane.Q, lane.b, n, workspace);
+  if (status == nnls::kCertified) {
+    ActiveSet<D, T> active(problem, factors, 0, workspace);
+    for (int i = 0; i < n; ++i) active.free[i] = lane.free[i];
+    if (!active.solve(problem.h(), worker)) status = nnls::kStalled;
+    for (int i = 0; i < n; ++i) lane.y[i] = static_cast<D>(lane.free[i] ? active.y[i] * problem.x_unit(i) : 0);
+  }
+  if (status != nnls::kCertified && status != nnls::kStalled) {
+    for (int i = 0; i < n; ++i) lane.y[i] = std::numeric_limits<D>::quiet_NaN();
+  }
+  return status;
+}
+
+}  // namespace lenskern::LENSKERN_ISA

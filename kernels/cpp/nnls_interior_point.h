@@ -1,0 +1,115 @@
+// Mehrotra's predictor-corrector with Gondzio's correctors, on (x, z) with complementarity x z.
+#pragma once
+
+#include <cmath>
+
+#include "nnls_factor.h"
+
+namespace lenskern::LENSKERN_ISA {
+
+// Factors are of precision T and directions are used as they come; iterates, residuals and steps are float64.
+template <class D, class T>
+class InteriorPoint {
+ public:
+  static constexpr int kVectors = 9;
+
+  InteriorPoint(const Problem<D>& S, Factor<T>& factor, Workspace& workspace)
+      : S_(S), n_(S.size()), factor_(factor) {
+    for (double** v : {&x, &z, &g_, &dx_, &dz_, &tx_, &tz_, &c_, &right_}) *v = workspace.take<double>(n_);
+  }
+
+  double *x, *z;  // the iterate, both positive
+
+  // x about (S + I)^-1 h, by a few steps of conjugate gradients: the condition of S + I is a small number. z about the
+  // gradient. Both shifted into the interior.
+  void start() {
+    double *r = right_, *p = dx_, *Sp = dz_;
+    double rr = 0;
+    for (int i = 0; i < n_; ++i) x[i] = 0, r[i] = p[i] = S_.h()[i], rr += r[i] * r[i];
+    for (int k = 0; k < kStartSteps && rr > 0; ++k) {
+      S_.multiply(p, Sp);
+      double pSp = 0, next = 0;
+      for (int i = 0; i < n_; ++i) Sp[i] += p[i], pSp += p[i] * Sp[i];
+      if (!(pSp > 0)) break;
+      const double a = rr / pSp;
+      for (int i = 0; i < n_; ++i) x[i] += a * p[i], r[i] -= a * Sp[i], next += r[i] * r[i];
+      for (int i = 0; i < n_; ++i) p[i] = r[i] + next / rr * p[i];
+      rr = next;
+    }
+    for (int i = 0; i < n_; ++i) x[i] = x[i] > 0 ? x[i] : 0;
+    gradient();
+    double mean_x = 0, mean_g = 0;
+    for (int i = 0; i < n_; ++i) mean_x += x[i] / n_, mean_g += std::fabs(g_[i]) / n_;
+    const double shift_x = 0.5 * (mean_x > 1e-8 ? mean_x : 1e-8), shift_z = 0.5 * (mean_g > 1e-8 ? mean_g : 1e-8);
+    for (int i = 0; i < n_; ++i) x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z;
+  }
+
+  // One iteration. kMaxIter: go on; kNotPositiveDefinite or kStalled: that is the end.
+  nnls::Status step(Crew::Worker& worker) {
+    gradient();
+    double mu = 0;
+    for (int i = 0; i < n_; ++i) mu += x[i] * z[i] / n_, dx_[i] = z[i] / x[i];
+    if (!factor_.set_all(n_, dx_, worker)) return nnls::kNotPositiveDefinite;
+
+    for (int i = 0; i < n_; ++i) c_[i] = -x[i] * z[i];
+    newton(dx_, dz_);
+    double a = longest(dx_, dz_), ahead_mu = 0;
+    for (int i = 0; i < n_; ++i) ahead_mu += (x[i] + a * dx_[i]) * (z[i] + a * dz_[i]) / n_;
+    const double ratio = ahead_mu / mu, target = ratio * ratio * ratio * mu;
+
+    for (int i = 0; i < n_; ++i) c_[i] = nnls::mehrotra_target(x[i], z[i], dx_[i], dz_[i], target);
+    newton(dx_, dz_);
+    a = longest(dx_, dz_);
+
+    for (int k = 0; k < kCorrectors; ++k) {
+      const double ahead = 1.08 * a + 0.08 < 1 ? 1.08 * a + 0.08 : 1;
+      for (int i = 0; i < n_; ++i) {
+        c_[i] += nnls::gondzio_correction((x[i] + ahead * dx_[i]) * (z[i] + ahead * dz_[i]), target);
+      }
+      newton(tx_, tz_);
+      const double longer = longest(tx_, tz_);
+      if (!(longer >= a + 0.01)) break;
+      a = longer;
+      swap(dx_, tx_);
+      swap(dz_, tz_);
+    }
+    a *= 1 - mu > 0.99 ? 1 - mu : 0.99;
+    if (!(a > 1e-8)) return nnls::kStalled;
+    for (int i = 0; i < n_; ++i) x[i] += a * dx_[i], z[i] += a * dz_[i];
+    return nnls::kMaxIter;
+  }
+
+ private:
+  static constexpr int kStartSteps = 3;
+  static constexpr int kCorrectors = 2;
+
+  static void swap(double*& a, double*& b) {
+    double* t = a;
+    a = b, b = t;
+  }
+  void gradient() {
+    S_.multiply(x, g_);
+    for (int i = 0; i < n_; ++i) g_[i] -= S_.h()[i];
+  }
+  // The direction for complementarity targets c_.
+  void newton(double* dx, double* dz) {
+    for (int i = 0; i < n_; ++i) right_[i] = nnls::newton_right_side(g_[i] - z[i], c_[i], x[i]);
+    factor_.solve(right_, dx);
+    for (int i = 0; i < n_; ++i) dz[i] = nnls::newton_dual(c_[i], x[i], z[i], dx[i]);
+  }
+  double longest(const double* dx, const double* dz) const {
+    double step = 1;
+    for (int i = 0; i < n_; ++i) {
+      step = nnls::longest_step(step, x[i], dx[i]);
+      step = nnls::longest_step(step, z[i], dz[i]);
+    }
+    return step;
+  }
+
+  const Problem<D>& S_;
+  const int n_;
+  Factor<T>& factor_;
+  double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_;
+};
+
+}  // namespace lenskern::LENSKERN_ISA

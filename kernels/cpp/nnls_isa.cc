@@ -1,0 +1,45 @@
+#include "nnls_isa.h"
+
+#include <new>
+
+#include "nnls_crossover.h"
+
+namespace lenskern::LENSKERN_ISA {
+namespace {
+
+// Below this size float64 factors cost less than the iterations that float32 factors add.
+constexpr int kFloat64Below = 128;
+
+struct Scratch {
+  Workspace workspace;
+  Factors<float> single_precision;
+  Factors<double> double_precision;
+};
+
+template <class D>
+nnls::Outcome solve(const nnls::Lane<D>& lane, const nnls::Options& options, void* memory, Crew::Worker& worker) {
+  Scratch& scratch = *static_cast<Scratch*>(memory);
+  if (lane.n <= kFloat64Below) {
+    return Crossover<D, double>(options, scratch.workspace, scratch.double_precision, worker).solve(lane);
+  }
+  return Crossover<D, float>(options, scratch.workspace, scratch.single_precision, worker).solve(lane);
+}
+
+template <class D>
+nnls::Status solve_on_free(const nnls::FreeLane<D>& lane, void* memory, Crew::Worker& worker) {
+  Scratch& scratch = *static_cast<Scratch*>(memory);
+  if (lane.n <= kFloat64Below) return free_solve(lane, scratch.workspace, scratch.double_precision, worker);
+  return free_solve(lane, scratch.workspace, scratch.single_precision, worker);
+}
+
+}  // namespace
+
+template <class D>
+NnlsKernels<D> nnls_kernels() {
+  return {solve<D>, solve_on_free<D>, [] { return static_cast<void*>(new (std::nothrow) Scratch); },
+          [](void* scratch) { delete static_cast<Scratch*>(scratch); }};
+}
+template NnlsKernels<float> nnls_kernels<float>();
+template NnlsKernels<double> nnls_kernels<double>();
+
+}  // namespace lenskern::LENSKERN_ISA

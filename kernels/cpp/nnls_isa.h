@@ -1,0 +1,31 @@
+// The solver of one lane as each instruction set's source exports it.
+#pragma once
+
+#include "crew.h"
+#include "lenskern/nnls.h"
+
+namespace lenskern {
+
+// `scratch` is the worker's own memory, made by make_scratch.
+template <class D>
+struct NnlsKernels {
+  nnls::Outcome (*solve)(const nnls::Lane<D>&, const nnls::Options&, void* scratch, Crew::Worker&);
+  nnls::Status (*free_solve)(const nnls::FreeLane<D>&, void* scratch, Crew::Worker&);
+  void* (*make_scratch)();
+  void (*free_scratch)(void*);
+};
+
+namespace baseline {
+template <class D>
+NnlsKernels<D> nnls_kernels();
+}
+namespace avx2 {
+template <class D>
+NnlsKernels<D> nnls_kernels();
+}
+namespace avx512 {
+template <class D>
+NnlsKernels<D> nnls_kernels();
+}
+
+}  // namespace lenskern
