@@ -130,17 +130,36 @@ class Sersic:
 
 
 def gaussians(points, centre, ell_comps, sigmas):
-    """Elliptical Gaussians of unit peak averaged over sub-pixels: (pixels, sub, 2) points to (pixels, len(sigmas))."""
-    r2 = elliptical_radius_squared(points, centre, ell_comps)
-    columns = np.empty((len(r2), len(sigmas)))
+    """Images of elliptical Gaussians of unit peak, averaged over the sub-pixels of each pixel.
+
+    Parameters
+    ----------
+    points : ndarray, shape (pixels, sub * sub, 2)
+        Sub-pixels in the order of `Grid.points`, in the plane of the light; sub is even.
+    sigmas : ndarray, shape (n,)
+        Arcsec.
+
+    Returns
+    -------
+    ndarray, shape (pixels, n)
+    """
+    pixels, subs = points.shape[:2]
+    sub = round(np.sqrt(subs))
+    fine = elliptical_radius_squared(points, centre, ell_comps)
+    nearest = fine.min(1)
+    # a Gaussian that is wide for a pixel is smooth over it: 2 x 2 sub-pixels do
+    halves = points.reshape(pixels, 2, sub // 2, 2, sub // 2, 2).mean((2, 4)).reshape(pixels, 4, 2)
+    coarse = elliptical_radius_squared(halves, centre, ell_comps)
+    columns = np.zeros((pixels, len(sigmas)))
     for i, sigma in enumerate(sigmas):
-        exponent = r2 / (-2 * sigma**2)
-        columns[:, i] = np.exp(exponent, where=exponent > -700, out=np.zeros_like(r2)).mean(1)
+        near = nearest < 1400 * sigma**2  # beyond, the exponential underflows
+        r2 = (coarse if sigma > 0.1 else fine)[near]
+        columns[near, i] = np.exp(r2 / (-2 * sigma**2)).mean(1)
     return columns
 
 
-def psf_matrix(grid, sigma=0.08, half_width=4):
-    """Blurring by a normalised Gaussian PSF as a sparse matrix, shape (side * side, side * side).
+def psf(grid, sigma=0.08, half_width=4):
+    """Blurring by a normalised Gaussian along y and along x as sparse matrices, shape (side * side, side * side).
 
     Parameters
     ----------
@@ -151,9 +170,9 @@ def psf_matrix(grid, sigma=0.08, half_width=4):
     """
     offset = np.arange(-half_width, half_width + 1)
     kernel = np.exp(-0.5 * (offset * grid.pixel_scale / sigma) ** 2)
-    kernel /= kernel.sum()
-    band = sparse.diags_array(list(kernel), offsets=list(offset), shape=(grid.side, grid.side))
-    return sparse.kron(band, band, format="csr")
+    band = sparse.diags_array(list(kernel / kernel.sum()), offsets=list(offset), shape=(grid.side, grid.side))
+    same = sparse.eye_array(grid.side)
+    return sparse.kron(band, same, format="csr"), sparse.kron(same, band, format="csr")
 
 
 @dataclass(frozen=True)
@@ -165,8 +184,8 @@ class Sky:
     grid : Grid
     data, noise : ndarray, shape (pixels,)
         Counts per second of the unmasked pixels and their standard deviation.
-    blur : sparse array, shape (pixels, side * side)
-        PSF, from the whole square onto the unmasked pixels.
+    psf : tuple of two sparse arrays
+        The PSF along y, shape (side * side, side * side), and along x, onto the unmasked pixels.
     adapt : ndarray, shape (pixels,)
         Noise-free lensed source, normalised to 1: what an adaptive mesh follows.
     lens : Lens
@@ -179,11 +198,16 @@ class Sky:
     grid: Grid
     data: np.ndarray
     noise: np.ndarray
-    blur: sparse.csr_array
+    psf: tuple
     adapt: np.ndarray
     lens: Lens
     lens_light: tuple
     source: tuple
+
+    def blur(self, columns):
+        """Blur images, sparse or dense, shape (side * side, ...), and keep the unmasked pixels: (pixels, ...)."""
+        along_y, along_x = self.psf
+        return along_x @ (along_y @ columns)
 
 
 def draw_lens(rng):
@@ -241,16 +265,16 @@ def draw_sky(rng, grid, exposure=300.0, background=0.1):
     lens_light = sum(p.brightness(points) for p in (bulge, halo)).mean(1)
     traced = lens.trace(points)
     lensed = sum(p.brightness(traced) for p in clumps).mean(1)
-    mask = grid.mask()
-    blur = psf_matrix(grid)[mask]
-    source = blur @ lensed
-    counts = (blur @ lens_light + source + background) * exposure
+    along_y, along_x = psf(grid)
+    along_x = along_x[grid.mask()]
+    source = along_x @ (along_y @ lensed)
+    counts = (along_x @ (along_y @ lens_light) + source + background) * exposure
     observed = rng.poisson(counts) / exposure
     return Sky(
         grid=grid,
         data=observed - background,
         noise=np.sqrt(np.maximum(observed, 0.2 * background) / exposure),
-        blur=blur,
+        psf=(along_y, along_x),
         adapt=source / source.max(),
         lens=lens,
         lens_light=(bulge, halo),

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 from scipy.spatial import cKDTree
 
 from lenskern.bench import lensing, meshes, oracle
@@ -43,8 +42,8 @@ class Inversion(System):
         The observation.
     lens : lensing.Lens
         The lens model that the inversion assumes; in general not the true one.
-    columns : sparse array, shape (side * side, K)
-        Image of each parameter before the PSF.
+    light : ndarray, shape (side * side, lens_gaussians) or (side * side, K)
+        Images before the PSF of the Gaussians, those of the lens first.
     mesh : meshes.Mesh or None
         The pixelised source; its pixels are the last parameters.
     source_gaussians : tuple or None
@@ -55,14 +54,17 @@ class Inversion(System):
 
     sky: lensing.Sky = None
     lens: lensing.Lens = None
-    columns: sparse.csr_array = None
+    light: np.ndarray = None
     mesh: meshes.Mesh | None = None
     source_gaussians: tuple | None = None
     lens_gaussians: int = 0
 
     def model(self, x):
-        """Blurred model image of the unmasked pixels for parameters x."""
-        return self.sky.blur @ (self.columns @ x)
+        """Model image of the unmasked pixels for parameters x, shape (K,)."""
+        image = self.light @ x[: self.light.shape[1]]
+        if self.mesh is not None:
+            image = image + self.mesh.mapping @ x[self.lens_gaussians :]
+        return self.sky.blur(image)
 
     def source_brightness(self, x, points):
         """Source-plane brightness at (..., 2) points of a source made of Gaussians."""
@@ -72,7 +74,23 @@ class Inversion(System):
         return (columns @ x[self.lens_gaussians :]).reshape(shape)
 
 
-def inversion(kind, seed, *, mesh_size=None, gaussians=None, grid=None, style=None):
+def observe(seed, grid=None):
+    """The observation of a drawn lens and source that `inversion` models.
+
+    Parameters
+    ----------
+    seed : int
+    grid : lensing.Grid, optional
+        By default 0.05 arcsec pixels within 3.5 arcsec.
+
+    Returns
+    -------
+    lensing.Sky
+    """
+    return lensing.draw_sky(np.random.default_rng(seed), grid or lensing.Grid())
+
+
+def inversion(kind, seed, draw=0, *, sky=None, mesh_size=None, gaussians=None, grid=None, style=None):
     """Generate one lens-like inversion.
 
     A lens and a clumpy source are drawn, ray-traced, blurred and observed with noise; then a model of it is linearised:
@@ -84,14 +102,18 @@ def inversion(kind, seed, *, mesh_size=None, gaussians=None, grid=None, style=No
     kind : {"mge", "rect", "delaunay"}
         The source: Gaussians, an adaptive rectangular mesh, a Delaunay mesh.
     seed : int
-        Equal seeds give equal systems.
+        Seed of the observation. Equal arguments give equal systems.
+    draw : int
+        Seed of the model of that observation.
+    sky : lensing.Sky, optional
+        ``observe(seed, grid)``, to make it once for many draws.
     mesh_size : int, optional
         Pixels of the mesh along each axis (rect, default 35, the edge is then removed) or its vertices (delaunay,
         default 1201).
     gaussians : int, optional
         Gaussians of the lens light, by default 60 before a mesh and 20 with a source of as many Gaussians.
     grid : lensing.Grid, optional
-        Image; by default 0.05 arcsec pixels within 3.5 arcsec.
+        See `observe`.
     style : {"posterior", "prior"}, optional
         Lens model near the true one, or a draw from the priors. By default drawn with equal chances.
 
@@ -104,44 +126,40 @@ def inversion(kind, seed, *, mesh_size=None, gaussians=None, grid=None, style=No
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     if style not in (None, "posterior", "prior"):
         raise ValueError(f"style: expected 'posterior' or 'prior', got {style!r}")
-    rng = np.random.default_rng([seed, KINDS.index(kind)])
-    grid = grid or lensing.Grid()
-    sky = lensing.draw_sky(rng, grid)
+    sky = sky or observe(seed, grid)
+    grid = sky.grid
+    rng = np.random.default_rng([seed, KINDS.index(kind), draw])
     drawn = ("posterior", "prior")[rng.integers(2)]
     style = style or drawn
     lens, centre, ell_comps = _model(rng, sky, style)
 
-    mask = grid.mask()
-    inside = np.nonzero(mask)[0]
     size = gaussians or (20 if kind == "mge" else 60)
     sigmas = np.geomspace(1e-4, grid.mask_radius, size)
-    fine = grid.points(4)
-    light = lensing.gaussians(fine, centre, ell_comps, sigmas)
+    points = grid.points(4)
+    light = lensing.gaussians(points, centre, ell_comps, sigmas)
     mesh = source = None
     if kind == "mge":
         source = (*_source_shape(rng, sky, style), sigmas)
-        columns = sparse.csr_array(np.hstack([light, lensing.gaussians(lens.trace(fine), *source)]))
-        regularisation = np.zeros((2 * size, 2 * size))
+        light = np.concatenate([light, lensing.gaussians(lens.trace(points), *source)], 1)
+        F = sky.blur(light)
     else:
-        mesh = _mesh(rng, kind, mesh_size, sky, lens, inside)
-        columns = sparse.hstack([sparse.csr_array(light), mesh.mapping], format="csr")
-        regularisation = np.zeros((columns.shape[1],) * 2)
-        regularisation[size:, size:] = mesh.regularisation
-    free = np.arange(2 * size if kind == "mge" else size)
-    regularisation[free, free] += 1e-3  # what PyAutoLens adds where nothing regularises
-
-    F = sky.blur @ columns
-    F = F.toarray() / sky.noise[:, None]
-    Q = F.T @ F + regularisation
+        mesh = _mesh(rng, kind, mesh_size, sky, lens)
+        F = np.concatenate([sky.blur(light), sky.blur(mesh.mapping).toarray()], 1)
+    F /= sky.noise[:, None]
+    Q = F.T @ F
     q = F.T @ (sky.data / sky.noise)
+    free = np.arange(light.shape[1])
+    Q[free, free] += 1e-3  # what PyAutoLens adds where nothing regularises
+    if mesh is not None:
+        Q[size:, size:] += mesh.regularisation
     return Inversion(
-        name=f"{kind}_{seed}",
+        name=f"{kind}_{seed}" + (f"_{draw}" if draw else ""),
         kind=kind,
         Q=0.5 * (Q + Q.T),
         q=q,
         sky=sky,
         lens=lens,
-        columns=columns,
+        light=light,
         mesh=mesh,
         source_gaussians=source,
         lens_gaussians=size,
@@ -179,9 +197,10 @@ def _source_shape(rng, sky, style):
     return tuple(main.centre + rng.normal(0, 0.005, 2)), tuple(main.ell_comps + rng.normal(0, 0.02, 2))
 
 
-def _mesh(rng, kind, mesh_size, sky, lens, inside):
+def _mesh(rng, kind, mesh_size, sky, lens):
     """Source mesh of the given kind behind the lens model."""
     grid = sky.grid
+    inside = np.nonzero(grid.mask())[0]
     traced = lens.trace(grid.points(4 if kind == "rect" else 2)[inside])
     centres = traced.mean(1)
     # the signal that adapts the smoothing: the adapt image averaged in the source plane
