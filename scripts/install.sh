@@ -1,6 +1,7 @@
 #!/bin/sh
 # install.sh VENV EXTRA...: makes the environment if needed and installs lenskern as a wheel, with these extras.
-# Does nothing where the same sources are installed already. LENSKERN_CPP=OFF leaves out the compiled kernels.
+# Does nothing where the same sources are installed already. LENSKERN_CPP=OFF leaves out the compiled kernels,
+# JAX_VERSION=0.11.2 takes that jax instead of the newest supported one.
 set -eu
 
 venv=$1
@@ -44,7 +45,7 @@ fi
 state=$venv/lenskern
 mkdir -p "$state"
 {
-    echo "LENSKERN_CPP=$cpp CXX=${CXX:-} CXXFLAGS=${CXXFLAGS:-}"
+    echo "LENSKERN_CPP=$cpp CXX=${CXX:-} CXXFLAGS=${CXXFLAGS:-} JAX_VERSION=${JAX_VERSION:-}"
     find CMakeLists.txt pyproject.toml README.md LICENSE kernels python -type f ! -name '*.pyc' -exec cksum {} + | LC_ALL=C sort -k 3
 } >"$state/wanted"
 if ! cmp -s "$state/wanted" "$state/installed"; then
@@ -57,7 +58,7 @@ fi
 for extra; do
     if [ ! -e "$state/extras-$extra" ]; then
         echo "installing what lenskern[$extra] needs"
-        "$python" -m pip install --quiet --no-input "$(echo "$state"/lenskern-*.whl)[$extra]"
+        "$python" -m pip install --quiet --no-input "$(echo "$state"/lenskern-*.whl)[$extra]" ${JAX_VERSION:+"jax==$JAX_VERSION"}
         : >"$state/extras-$extra"
     fi
 done
