@@ -33,6 +33,28 @@ class Exact:
     exchanges: int
 
 
+def kkt_residual(Q, q, x):
+    """How far x is from optimal, whatever solver it comes from: max |min(y / max|y|, S y - h)| on the scaled problem.
+
+    The scaled problem has S = DQD with unit diagonal and h = Dq / max |Dq|; zero exactly at the solution.
+
+    Parameters
+    ----------
+    Q : ndarray, shape (K, K)
+    q, x : ndarray, shape (K,)
+
+    Returns
+    -------
+    float
+        NaN where x has a NaN.
+    """
+    d = 1 / np.sqrt(np.diag(Q))
+    scale = max(np.abs(q * d).max(), 1e-300)
+    y = x / d
+    gradient = (Q @ x - q) * d / scale
+    return float(np.abs(np.minimum(y / max(np.abs(y).max(), 1e-300), gradient)).max())
+
+
 def exact(Q, q, tol=1e-15, max_exchanges=2000):
     """Solve min x'Qx / 2 - q'x, x >= 0 for symmetric positive-definite Q, exactly to float64.
 

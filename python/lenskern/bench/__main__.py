@@ -1,0 +1,33 @@
+"""``python -m lenskern.bench NAME``: the benchmarks."""
+
+import argparse
+import sys
+from importlib import import_module
+
+NAMES = {
+    "nnls": "non-negative systems of lens inversions, beside jaxnnls and autoarray",
+    "robustness": "several hundred generated systems: what is certified, and is it right",
+    "survey": "all methods, tolerances and iteration caps on the same systems",
+}
+
+
+def main(argv=None):
+    """Run one benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lenskern.bench", description="Benchmarks of lenskern.")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    modules = {}
+    for name, what in NAMES.items():
+        try:
+            modules[name] = import_module(f"lenskern.bench.{name}")
+        except ModuleNotFoundError as error:
+            if error.name.partition(".")[0] not in ("scipy", "tqdm"):
+                raise
+            print(f"lenskern.bench needs {error.name}: pip install 'lenskern[bench]'", file=sys.stderr)
+            return 1
+        modules[name].add_arguments(commands.add_parser(name, help=what, description=modules[name].__doc__))
+    arguments = parser.parse_args(argv)
+    return modules[arguments.name].run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Wall-clock times of several systems in one process, taken in turns so that all of them see the same machine."""
+
+import gc
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of every measured run, in the order they were taken."""
+
+    seconds: tuple
+
+    @property
+    def median(self):
+        """Median in seconds."""
+        return float(np.median(self.seconds))
+
+    @property
+    def minimum(self):
+        """Shortest run in seconds."""
+        return float(min(self.seconds))
+
+
+def alternate(calls, runs=5, warmups=1, tick=lambda: None):
+    """Time several calls in turns.
+
+    Every call first runs ``warmups`` times, so that no compilation is timed. Then each round runs all of them once,
+    every other round in reverse, and waits for the result.
+
+    Parameters
+    ----------
+    calls : dict of str to callable
+        Callables without arguments that return JAX arrays in any pytree.
+    runs : int
+        Rounds, at least 5: a median of fewer says little.
+    warmups : int
+        At least 1.
+    tick : callable
+        Called after every single run, for a progress bar; see `steps`.
+
+    Returns
+    -------
+    dict of str to Timing
+    """
+    if runs < 5:
+        raise ValueError(f"runs: expected at least 5, got {runs}")
+    if warmups < 1:
+        raise ValueError(f"warmups: expected at least 1, got {warmups}")
+    for call in calls.values():
+        for _ in range(warmups):
+            jax.block_until_ready(call())
+            tick()
+    seconds = {name: [] for name in calls}
+    gc.collect()
+    for turn in range(runs):
+        for name in list(calls)[:: -1 if turn % 2 else 1]:
+            start = time.perf_counter()
+            jax.block_until_ready(calls[name]())
+            seconds[name].append(time.perf_counter() - start)
+            tick()
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def shortest(call, runs=3, enough=10.0):
+    """Result of a call and the shortest of some runs after one that warms up; only one run where that takes long.
+
+    Parameters
+    ----------
+    call : callable
+        Returns JAX arrays in any pytree.
+    runs : int
+    enough : float
+        Seconds after which no further run starts.
+
+    Returns
+    -------
+    tuple
+        (result, seconds)
+    """
+    result = jax.block_until_ready(call())
+    seconds = []
+    while not seconds or (len(seconds) < runs and sum(seconds) < enough):
+        start = time.perf_counter()
+        result = jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
+
+
+def steps(calls, runs=5, warmups=1):
+    """How often `alternate` ticks."""
+    return len(calls) * (runs + warmups)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Matrix-multiplication rates in flop/s: what the processor can do, single and double."""
+
+    single: float
+    double: float
+
+
+def measure_rates(size=1536, repeats=4):
+    """Best rate of SciPy's sgemm and dgemm on this machine, over one BLAS thread and all of them.
+
+    One thread is measured where threadpoolctl is installed.
+
+    Parameters
+    ----------
+    size : int
+        Order of the matrices.
+    repeats : int
+        Best of so many.
+
+    Returns
+    -------
+    Rates
+    """
+    from scipy.linalg import blas
+
+    def best(gemm, dtype):
+        a = np.asfortranarray(np.random.default_rng(0).standard_normal((size, size)).astype(dtype))
+        c = np.zeros_like(a, order="F")
+        gemm(1.0, a, a, c=c, overwrite_c=1)
+        shortest = np.inf
+        for _ in range(repeats):
+            start = time.perf_counter()
+            gemm(1.0, a, a, c=c, overwrite_c=1)
+            shortest = min(shortest, time.perf_counter() - start)
+        return 2 * size**3 / shortest
+
+    def both():
+        return np.array([best(blas.sgemm, np.float32), best(blas.dgemm, np.float64)])
+
+    rates = both()
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return Rates(*map(float, rates))
+    with threadpool_limits(1):
+        rates = np.maximum(rates, both())
+    return Rates(*map(float, rates))
+
+
+def floor_seconds(K, support, iterations, passes, rates):
+    """Least time of one solve of the default method at the measured rates.
+
+    The model: every interior-point iteration factors one K x K matrix and every pass one of the order of the support,
+    in single precision, order^3 / 3 flops each. Every iteration also takes a product of Q with a vector and three pairs
+    of triangular solves (predictor, corrector, one Gondzio correction), every pass and its polish six products and six
+    pairs of solves, 2 order^2 flops each, the products in double precision. Memory traffic, scaling and the checks
+    count as nothing.
+
+    Parameters
+    ----------
+    K : int
+    support, iterations, passes : int
+        Non-zero entries of the solution, and the counts of `lenskern.nnls.Solution`.
+    rates : Rates
+
+    Returns
+    -------
+    float
+        Seconds, for the whole processor.
+    """
+    single = iterations * (K**3 / 3 + 6 * K**2) + passes * (support**3 / 3 + 12 * support**2)
+    double = iterations * 2 * K**2 + passes * 12 * support**2
+    return single / rates.single + double / rates.double
