@@ -1,0 +1,45 @@
+"""The two functions of jaxnnls: ``from lenskern.nnls import compat as jaxnnls`` replaces ``import jaxnnls``."""
+
+import jax.numpy as jnp
+
+from . import api
+from .solution import Status
+
+
+def solve_nnls(Q, q):
+    """Solve the non-negative least-squares problem.
+
+    Parameters
+    ----------
+    Q : (K, K) array
+        Symmetric positive-definite matrix.
+    q : (K,) array
+
+    Returns
+    -------
+    x, s, z : (K,) arrays
+        Solution, slack (equal to x, which is exact here) and multipliers.
+    converged : int32 scalar array
+        1 for a certified solution, 0 otherwise.
+    iterations : int32 scalar array
+    """
+    found = api.solution(Q, q)
+    return found.x, found.x, found.z, jnp.int32(found.status == Status.CERTIFIED), found.iterations
+
+
+def solve_nnls_primal(Q, q, target_kappa=1e-3):
+    """Solve the non-negative least-squares problem, with the gradient of the relaxed problem.
+
+    Parameters
+    ----------
+    Q : (K, K) array
+        Symmetric positive-definite matrix.
+    q : (K,) array
+    target_kappa : float
+        Complementarity of the relaxed problem, in the units of q·x.
+
+    Returns
+    -------
+    (K,) array
+    """
+    return api.solve(Q, q, gradient="relaxed", target_kappa=target_kappa)
