@@ -23,38 +23,42 @@ struct Panels {
   static int64_t size(int n) { return offset(count(n)); }
 };
 
+// An envelope: `start[p]`, a multiple of kTileColumns, is the first column of panel p that is not zero. Cholesky's
+// fill-in stays inside, and nothing outside is read or written.
 template <class T>
 class Cholesky {
  public:
   static constexpr int R = Panels<T>::rows;
   static constexpr int C = kTileColumns;
-  static constexpr int block = 64 > R ? 64 : R;                             // columns factored between two gemm updates
-  static constexpr int depth = 16 * 1024 / (R * static_cast<int>(sizeof(T)));  // columns of a panel that half of L1 holds
+  static constexpr int block = 64 > R ? 64 : R;                                // columns between two gemm updates
+  static constexpr int depth = 16 * 1024 / (R * static_cast<int>(sizeof(T)));  // columns that fill half of L1
 
   // L (packed, `source` plus `shift` on the diagonal; source may be L) becomes its Cholesky factor; `inverse` receives
   // the reciprocal pivots. Returns false at a pivot that is not positive.
-  static bool factor(int n, const T* source, const T* shift, T* L, T* inverse, Crew::Worker& worker) {
+  static bool factor(int n, const int* start, const T* source, const T* shift, T* L, T* inverse,
+                     Crew::Worker& worker) {
     const int panels = Panels<T>::count(n), columns = panels * R;
     for (int j0 = 0; j0 < columns; j0 += block) {
       const int j1 = j0 + block < columns ? j0 + block : columns;
       const int first = j0 / R, last = j1 / R;
       const auto update = [&](int p) {
-        const int end = p < last ? (p + 1) * R : j1;
+        const int end = p < last ? (p + 1) * R : j1, begin = later(j0, start[p]);
+        if (begin >= end) return;
         T* panel = L + Panels<T>::offset(p);
         if (source != L) {
-          std::memcpy(panel + j0 * R, source + Panels<T>::offset(p) + j0 * R, sizeof(T) * R * (end - j0));
+          std::memcpy(panel + begin * R, source + Panels<T>::offset(p) + begin * R, sizeof(T) * R * (end - begin));
         }
         if (p < last) {
           for (int r = 0; r < R; ++r) panel[(p * R + r) * R + r] += shift[p * R + r];
         }
-        for (int k = 0; k < j0; k += depth) {
+        for (int k = start[p]; k < j0; k += depth) {
           const int k1 = k + depth < j0 ? k + depth : j0;
-          for (int c = j0; c < end; c += C) subtract(panel, L, c, k, k1);
+          for (int c = begin; c < end; c += C) subtract(panel, L, c, later(k, start[c / R]), k1);
         }
       };
       const auto eliminate = [&](int p, int c) {
         T* panel = L + Panels<T>::offset(p);
-        subtract(panel, L, c, j0, c);
+        subtract(panel, L, c, later(j0, later(start[p], start[c / R])), c);
         if (c / R < p) {
           divide(panel, c, L + Panels<T>::offset(c / R) + c * R + c % R, R, inverse);
           return true;
@@ -66,32 +70,35 @@ class Cholesky {
       };
       worker.parallel_for(last - first, [&](int i) { update(first + i); });
       for (int p = first; p < last; ++p) {
-        for (int c = j0; c < (p + 1) * R; c += C) {
+        for (int c = later(j0, start[p]); c < (p + 1) * R; c += C) {
           if (!eliminate(p, c)) return false;
         }
-        clear_upper(L + Panels<T>::offset(p), p);
+        mirror(L + Panels<T>::offset(p), p);
       }
       worker.parallel_for(panels - last, [&](int i) {
         update(last + i);
-        for (int c = j0; c < j1; c += C) eliminate(last + i, c);
+        for (int c = later(j0, start[last + i]); c < j1; c += C) eliminate(last + i, c);
       });
     }
     return true;
   }
 
   // Overwrites v (padded length) with (L L')^-1 v.
-  static void solve(int n, const T* L, const T* inverse, T* v) {
+  static void solve(int n, const int* start, const T* L, const T* inverse, T* v) {
     const int panels = Panels<T>::count(n);
-    for (int p = 0; p < panels; ++p) forward(L + Panels<T>::offset(p), p, inverse, v);
-    for (int p = panels; p-- > 0;) backward(L + Panels<T>::offset(p), p, inverse, v);
+    for (int p = 0; p < panels; ++p) forward(L + Panels<T>::offset(p), p, start[p], inverse, v);
+    for (int p = panels; p-- > 0;) backward(L + Panels<T>::offset(p), p, start[p], inverse, v);
   }
 
  private:
   static constexpr int W = Simd<T>::width;
   using V = Vector<T>;
 
+  static int later(int a, int b) { return a > b ? a : b; }
+
   // panel[:, c:c+C] -= panel[:, k0:k1] times the transpose of rows c:c+C, columns k0:k1 of L.
   static void subtract(T* panel, const T* L, int c, int k0, int k1) {
+    if (k0 >= k1) return;
     const T* left = panel + k0 * R;
     const T* right = L + Panels<T>::offset(c / R) + k0 * R + c % R;
     T* out = panel + c * R;
@@ -149,49 +156,52 @@ class Cholesky {
     }
   }
 
-  // The sweeps read whole columns of the diagonal block.
-  static void clear_upper(T* panel, int p) {
+  // The square on the diagonal gets its transpose above the diagonal, where the backward sweep reads it.
+  static void mirror(T* panel, int p) {
+    T* square = panel + p * R * R;
     for (int k = 1; k < R; ++k) {
-      for (int r = 0; r < k; ++r) panel[(p * R + k) * R + r] = T(0);
+      for (int r = 0; r < k; ++r) square[k * R + r] = square[r * R + k];
     }
   }
 
-  static void forward(const T* panel, int p, const T* inverse, T* v) {
+  static void forward(const T* panel, int p, int start, const T* inverse, T* v) {
     T* x = v + p * R;
     V a[4] = {aligned(x)}, b[4] = {aligned(x + W)};
-    for (int k = 0; k < p * R; k += 4, panel += 4 * R) {
+    panel += start * R;
+    for (int k = start; k < p * R; k += 4, panel += 4 * R) {
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         a[i] -= aligned(panel + i * R) * v[k + i];
         b[i] -= aligned(panel + i * R + W) * v[k + i];
       }
     }
-    V u = (a[0] + a[1]) + (a[2] + a[3]), w = (b[0] + b[1]) + (b[2] + b[3]);
-    T out[R];
+    aligned(x) = (a[0] + a[1]) + (a[2] + a[3]);
+    aligned(x + W) = (b[0] + b[1]) + (b[2] + b[3]);
+    // What a column does to entries that are already final is garbage in a register that is not read again.
+    V u = aligned(x), w = aligned(x + W);
+#pragma GCC unroll 32
     for (int k = 0; k < R; ++k, panel += R) {
       const T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
-      out[k] = s;
+      x[k] = s;
       u -= aligned(panel) * s;
       w -= aligned(panel + W) * s;
     }
-    std::memcpy(x, out, sizeof(out));
   }
 
-  static void backward(const T* panel, int p, const T* inverse, T* v) {
+  static void backward(const T* panel, int p, int start, const T* inverse, T* v) {
     T* x = v + p * R;
     const T* square = panel + p * R * R;
     V u = aligned(x), w = aligned(x + W);
-    for (int k = R; k-- > 0;) {
-      // Row k of the block is strided; its products with what is known already were taken out below.
-      T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
+#pragma GCC unroll 32
+    for (int k = R - 1; k >= 0; --k) {
+      const T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
       x[k] = s;
-      for (int j = 0; j < k; ++j) {
-        const T t = square[j * R + k] * s;
-        if (j < W) u[j] -= t; else w[j - W] -= t;
-      }
+      u -= aligned(square + k * R) * s;
+      w -= aligned(square + k * R + W) * s;
     }
     const V xu = aligned(x), xw = aligned(x + W);
-    for (int k = 0; k < p * R; ++k, panel += R) v[k] -= sum<T>(aligned(panel) * xu + aligned(panel + W) * xw);
+    panel += start * R;
+    for (int k = start; k < p * R; ++k, panel += R) v[k] -= sum<T>(aligned(panel) * xu + aligned(panel + W) * xw);
   }
 };
 

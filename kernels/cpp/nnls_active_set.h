@@ -10,13 +10,16 @@ namespace lenskern::LENSKERN_ISA {
 template <class D, class T>
 class ActiveSet {
  public:
-  static constexpr int kVectors = 7;
+  static constexpr int kVectors = 9;
 
+  // `factors.fast` has S loaded.
   ActiveSet(const Problem<D>& S, Factors<T>& factors, double tol, Workspace& workspace)
       : S_(S), n_(S.size()), factors_(factors), tol_(tol) {
     for (double** v : {&y, &w, &p_, &Sp_, &v_}) *v = workspace.take<double>(n_);
     index_ = workspace.take<int>(n_);
+    positions_ = workspace.take<int>(n_);
     free = workspace.take<bool>(n_);
+    wrong_ = workspace.take<bool>(n_);
   }
 
   bool* free;           // the set F of entries that may be positive
@@ -29,24 +32,24 @@ class ActiveSet {
   bool finish(int most, double patience, Crew::Worker& worker) {
     for (int pass = 0; pass < most; ++pass) {
       ++passes;
-      if (!solve(S_.h(), worker)) return false;
-      const int wrong = violators();
-      if (wrong == 0) return certify();
+      // A set is wrong more often than its factor is bad: float64 factors only for the second failure.
+      if (!begin_fast(S_.h(), worker) && (++failures_ == 1 || !begin_exact(S_.h(), worker))) return false;
+      int wrong = violators(kCoarse, kCoarse);
+      if (wrong <= kDoubtful) {
+        if (!polish(kRounding)) return false;
+        wrong = violators(1e-13, tol_);
+        if (wrong == 0) return certify();
+      }
       if (wrong > patience) return false;
       patience = 0.5 * wrong > 1 ? 0.5 * wrong : 1;
-      exchange();
+      for (int i = 0; i < n_; ++i) free[i] ^= wrong_[i];
     }
     return false;
   }
 
   // S[F,F] y = b on F, where alone b is read, to rounding; w = S y - b everywhere.
   bool solve(const double* b, Crew::Worker& worker) {
-    m_ = 0;
-    for (int i = 0; i < n_; ++i) {
-      if (free[i]) index_[m_++] = i;
-    }
-    if (factors_.fast.set(S_, index_, m_, worker) && polish(b, factors_.fast)) return true;
-    return factors_.exact.reserve(n_) && factors_.exact.set(S_, index_, m_, worker) && polish(b, factors_.exact);
+    return (begin_fast(b, worker) && polish(kRounding)) || (begin_exact(b, worker) && polish(kRounding));
   }
 
   // Whether y = 0 is certified; becomes the answer either way.
@@ -61,7 +64,9 @@ class ActiveSet {
   }
 
  private:
-  static constexpr int kPolishSteps = 40;
+  static constexpr int kPolishSteps = 16;
+  static constexpr int kDoubtful = 3;  // this few may be due to the coarse solve
+  static constexpr double kCoarse = 1e-6, kRounding = 1e-14;  // of the largest right-hand side
 
   double largest_on_free(const double* v) const {
     double top = 0;
@@ -74,39 +79,50 @@ class ActiveSet {
     return s;
   }
 
-  // Preconditioned conjugate gradients in float64. Their residual is kept on all entries: it is the gradient too.
-  template <class Preconditioner>
-  bool polish(const double* b, const Preconditioner& preconditioner) {
-    for (int i = 0; i < n_; ++i) y[i] = p_[i] = v_[i] = 0, w[i] = -b[i];
-    const double enough = 1e-14 * largest_on_free(b);
-    double wv = 1;
-    for (int step = 0; largest_on_free(w) > enough; ++step) {
-      if (step == kPolishSteps) return false;
-      preconditioner.solve(w, v_);
-      const double next = dot_on_free(w, v_), beta = step == 0 ? 0 : next / wv;
+  bool begin_fast(const double* b, Crew::Worker& worker) { return begin(factors_.fast, b, worker); }
+  bool begin_exact(const double* b, Crew::Worker& worker) {
+    return factors_.exact.load(S_, worker) && begin(factors_.exact, b, worker);
+  }
+
+  // Preconditioned conjugate gradients in float64, begun coarsely here and continued by polish(). Their residual is kept
+  // on all entries: it is the gradient too.
+  template <class P>
+  bool begin(Factor<P>& factor, const double* b, Crew::Worker& worker) {
+    m_ = 0;
+    for (int k = 0; k < n_; ++k) {
+      const int i = S_.order()[k];
+      if (free[i]) positions_[m_] = k, index_[m_++] = i;
+      y[i] = p_[i] = v_[i] = 0, w[i] = -b[i];
+    }
+    b_max_ = largest_on_free(b), wv_ = 1, steps_ = 0;
+    exact_ = sizeof(P) == sizeof(double);
+    return factor.set(positions_, m_, worker) && polish(kCoarse);
+  }
+  bool polish(double relative) {
+    while (largest_on_free(w) > relative * b_max_) {
+      if (steps_ == kPolishSteps) return false;
+      if (exact_) factors_.exact.solve(w, v_); else factors_.fast.solve(w, v_);
+      const double next = dot_on_free(w, v_), beta = steps_ == 0 ? 0 : next / wv_;
       for (int i = 0; i < n_; ++i) p_[i] = beta * p_[i] - v_[i];
       S_.multiply(p_, Sp_);
       const double pSp = dot_on_free(p_, Sp_);
       if (!(pSp > 0) || !(next > 0)) return false;
       const double a = next / pSp;
       for (int i = 0; i < n_; ++i) y[i] += a * p_[i], w[i] += a * Sp_[i];
-      wv = next;
+      wv_ = next, ++steps_;
     }
     return true;
   }
 
-  // An answer that is negative by more than rounding, or a gradient that is.
-  bool wrong(int i, double top) const { return free[i] ? y[i] < -1e-13 * top : w[i] < -tol_; }
-
-  int violators() const {
+  // Counts and marks the answers below -y_slack of the largest and the gradients below -w_slack.
+  int violators(double y_slack, double w_slack) {
     const double top = largest_on_free(y);
     int count = 0;
-    for (int i = 0; i < n_; ++i) count += wrong(i, top);
+    for (int i = 0; i < n_; ++i) {
+      wrong_[i] = free[i] ? y[i] < -y_slack * top : w[i] < -w_slack;
+      count += wrong_[i];
+    }
     return count;
-  }
-  void exchange() {
-    const double top = largest_on_free(y);
-    for (int i = 0; i < n_; ++i) free[i] ^= wrong(i, top);
   }
 
   // Takes nothing from the recurrences: y is clipped and its gradient computed anew.
@@ -126,9 +142,14 @@ class ActiveSet {
   const int n_;
   Factors<T>& factors_;
   const double tol_;
+  int failures_ = 0;
   int m_ = 0;
-  int* index_;
+  int *index_, *positions_;  // of F: the entries and their positions in the order
+  bool* wrong_;
   double *p_, *Sp_, *v_;
+  double b_max_ = 0, wv_ = 1;  // of the conjugate gradients under way
+  int steps_ = 0;
+  bool exact_ = false;
 };
 
 }  // namespace lenskern::LENSKERN_ISA

@@ -15,9 +15,9 @@ class Crossover {
       : options_(options), workspace_(workspace), factors_(factors), worker_(worker) {}
 
   nnls::Outcome solve(const nnls::Lane<D>& lane) {
-    constexpr int vectors = Problem<D>::kVectors + ActiveSet<D, T>::kVectors + InteriorPoint<D, T>::kVectors + 1;
+    constexpr int vectors = Problem<D>::kVectors + ActiveSet<D, T>::kVectors + InteriorPoint<D, T>::kVectors + 2;
     nnls::Outcome outcome;
-    if (!workspace_.start(vectors, lane.n) || !factors_.fast.reserve(lane.n)) {
+    if (!workspace_.start(vectors, lane.n)) {
       outcome.status = nnls::kOutOfMemory;
       return outcome;
     }
@@ -39,32 +39,49 @@ class Crossover {
   }
 
  private:
-  static constexpr double kChanged = 0.01;  // share of the entries that may still move when an exact end is tried
   static constexpr int kPasses = 8;
 
-  nnls::Status search(const Problem<D>& problem, const D* x0, ActiveSet<D, T>& active, int32_t& iterations) {
+  // An exact end costs about as much as an iteration, so it is tried when the interior point has all but decided: few
+  // entries have x and z within a factor of ten of each other, or a few more that no longer move (entries without data
+  // have x and z both about zero to the end), or complementarity is down to rounding.
+  static bool ready(int n, int changed, int undecided, double mu) {
+    return undecided <= 0.025 * n || (changed <= few(n) && undecided <= 0.05 * n + 8) || mu < 1e-13;
+  }
+  static double few(int n) { return 0.01 * n > 1 ? 0.01 * n : 1; }
+
+  nnls::Status search(Problem<D>& problem, const D* x0, ActiveSet<D, T>& active, int32_t& iterations) {
     const int n = problem.size();
     if (active.accept_zero()) return nnls::kCertified;
-    const double few = kChanged * n > 1 ? kChanged * n : 1;
+    problem.arrange(factors_.pattern, workspace_);
+    if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
     if (x0 != nullptr) {
       for (int i = 0; i < n; ++i) active.free[i] = x0[i] > 0;
-      if (active.finish(kPasses, 10 * few, worker_)) return nnls::kCertified;
+      if (active.finish(kPasses, 10 * few(n), worker_)) return nnls::kCertified;
     }
     InteriorPoint<D, T> point(problem, factors_.fast, workspace_);
-    if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
     point.start();
     bool* before = workspace_.template take<bool>(n);
+    bool* tried = workspace_.template take<bool>(n);
+    for (int i = 0; i < n; ++i) before[i] = tried[i] = false;
     nnls::Status status = nnls::kMaxIter;
     for (iterations = 0;; ++iterations) {
-      int changed = 0;
+      int changed = 0, untried = 0, undecided = 0;
+      double mu = 0;
       for (int i = 0; i < n; ++i) {
-        active.free[i] = point.x[i] > point.z[i];
-        changed += iterations == 0 || active.free[i] != before[i];
+        const double x = point.x[i], z = point.z[i];
+        active.free[i] = x > z;
+        changed += active.free[i] != before[i];
+        untried += active.free[i] != tried[i];
+        undecided += x < 10 * z && z < 10 * x;
+        mu += x * z / n;
         before[i] = active.free[i];
       }
-      const double patience = 4 * (changed > 2 * few ? changed : 2 * few);
-      if (changed <= few && active.finish(kPasses, patience, worker_)) return nnls::kCertified;
-      if (status != nnls::kMaxIter || iterations == options_.max_iter) break;
+      const bool last = status != nnls::kMaxIter || iterations == options_.max_iter;
+      if (untried > 0 && (last || ready(n, changed, undecided, mu))) {
+        for (int i = 0; i < n; ++i) tried[i] = active.free[i];
+        if (active.finish(kPasses, 5 * few(n) + 3, worker_)) return nnls::kCertified;
+      }
+      if (last) break;
       status = point.step(worker_);
     }
     if (status == nnls::kNotPositiveDefinite) return status;
@@ -82,12 +99,12 @@ class Crossover {
 template <class D, class T>
 nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker) {
   const int n = lane.n;
-  if (!workspace.start(Problem<D>::kVectors + ActiveSet<D, T>::kVectors + 1, n) || !factors.fast.reserve(n)) {
-    return nnls::kOutOfMemory;
-  }
+  if (!workspace.start(Problem<D>::kVectors + ActiveSet<D, T>::kVectors, n)) return nnls::kOutOfMemory;
   Problem<D> problem;
   nnls::Status status = problem.load(lane.Q, lane.b, n, workspace);
   if (status == nnls::kCertified) {
+    problem.arrange(factors.pattern, workspace);
+    if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;
     ActiveSet<D, T> active(problem, factors, 0, workspace);
     for (int i = 0; i < n; ++i) active.free[i] = lane.free[i];
     if (!active.solve(problem.h(), worker)) status = nnls::kStalled;

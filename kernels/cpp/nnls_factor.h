@@ -5,55 +5,60 @@
 
 namespace lenskern::LENSKERN_ISA {
 
-// S[index, index] + diag(extra), factored in precision T and shifted only where that precision breaks down.
+// A principal part of S plus a diagonal, factored in precision T and shifted only where that precision breaks down.
 template <class T>
 class Factor {
  public:
-  // Room for problems of up to n entries.
-  bool reserve(int n) {
-    return factor_.reserve<T>(Panels<T>::size(n)) && inverse_.reserve<T>(Panels<T>::padded(n)) &&
-           diagonal_.reserve<T>(Panels<T>::padded(n)) && vector_.reserve<T>(Panels<T>::padded(n));
-  }
-
-  // Packs all of S once, for `set_all`.
+  // Packs all of S, for the two below.
   template <class D>
   bool load(const Problem<D>& S, Crew::Worker& worker) {
-    T* all = all_.reserve<T>(Panels<T>::size(S.size()));
-    if (all == nullptr) return false;
-    S.template pack<T>(nullptr, S.size(), all, worker);
+    n_ = S.size(), order_ = S.order(), first_ = S.first();
+    const int64_t size = Panels<T>::size(n_), padded = Panels<T>::padded(n_);
+    if (!all_.reserve<T>(size) || !factor_.reserve<T>(size) || !inverse_.reserve<T>(padded) ||
+        !diagonal_.reserve<T>(padded) || !vector_.reserve<T>(padded) || !start_.reserve<int>(padded) ||
+        !rank_.reserve<int>(n_ + 1)) {
+      return false;
+    }
+    S.pack(all_.get<T>(), worker);
     return true;
   }
 
   // S + diag(extra). False where that is not positive definite by more than rounding.
-  bool set_all(int n, const double* extra, Crew::Worker& worker) {
-    m_ = n, index_ = nullptr;
+  bool set_all(const double* extra, Crew::Worker& worker) {
+    m_ = n_, at_ = nullptr;
+    set_start([](int position) { return position; });
     for (double shift = 0; shift <= kLargestShift; shift = next(shift)) {
       if (factor(all_.get<T>(), extra, shift, worker)) return true;
     }
     return false;
   }
 
-  // S[index, index]: m entries, ascending, that outlive the use of this factor.
-  template <class D>
-  bool set(const Problem<D>& S, const int* index, int m, Crew::Worker& worker) {
-    m_ = m, index_ = index;
+  // S[F,F] for the entries at m positions of the order, ascending, that outlive the use of this factor.
+  bool set(const int* positions, int m, Crew::Worker& worker) {
+    m_ = m, at_ = positions;
+    int* rank = rank_.get<int>();  // of a position: how many of F come before it
+    for (int k = 0, i = 0; k <= n_; ++k) {
+      rank[k] = i;
+      i += i < m && positions[i] == k;
+    }
+    set_start([&](int position) { return rank[position]; });
     for (double shift = 0; shift <= kLargestShift; shift = next(shift)) {
-      S.template pack<T>(index, m, factor_.get<T>(), worker);
+      gather(worker);
       if (factor(factor_.get<T>(), nullptr, shift, worker)) return true;
     }
     return false;
   }
 
-  // out[index] = (factored matrix)^-1 v[index]; the rest of `out` stays. v is scaled for the range of T.
+  // out = (factored matrix)^-1 v on its entries; the rest of `out` stays. v is scaled for the range of T.
   void solve(const double* v, double* out) const {
     T* t = vector_.get<T>();
     double top = 0;
-    for (int i = 0; i < m_; ++i) top = std::fabs(v[at(i)]) > top ? std::fabs(v[at(i)]) : top;
+    for (int i = 0; i < m_; ++i) top = std::fabs(v[entry(i)]) > top ? std::fabs(v[entry(i)]) : top;
     const double down = top > 0 ? 1 / top : 0;
-    for (int i = 0; i < m_; ++i) t[i] = static_cast<T>(v[at(i)] * down);
+    for (int i = 0; i < m_; ++i) t[i] = static_cast<T>(v[entry(i)] * down);
     for (int i = m_; i < Panels<T>::padded(m_); ++i) t[i] = 0;
-    Cholesky<T>::solve(m_, factor_.get<T>(), inverse_.get<T>(), t);
-    for (int i = 0; i < m_; ++i) out[at(i)] = t[i] * top;
+    Cholesky<T>::solve(m_, start_.get<int>(), factor_.get<T>(), inverse_.get<T>(), t);
+    for (int i = 0; i < m_; ++i) out[entry(i)] = t[i] * top;
   }
 
  private:
@@ -63,26 +68,63 @@ class Factor {
   static constexpr double kLargestExtra = 1e30;
   static double next(double shift) { return shift == 0 ? kFirstShift : 4 * shift; }
 
-  int at(int i) const { return index_ == nullptr ? i : index_[i]; }
+  int position(int i) const { return at_ == nullptr ? i : at_[i]; }
+  int entry(int i) const { return order_[position(i)]; }
+
+  // The envelope is that of the float32 pattern; other precisions keep everything.
+  template <class Rank>
+  void set_start(const Rank& rank) {
+    constexpr int R = Panels<T>::rows;
+    int* start = start_.get<int>();
+    for (int p = 0; p < Panels<T>::count(m_); ++p) {
+      int from = p * R;
+      for (int i = p * R; i < (p + 1) * R && i < m_; ++i) {
+        const int k = rank(first_[position(i)]);
+        from = k < from ? k : from;
+      }
+      start[p] = sizeof(T) == 4 ? from / kTileColumns * kTileColumns : 0;
+    }
+  }
+
+  void gather(Crew::Worker& worker) {
+    constexpr int R = Panels<T>::rows;
+    worker.parallel_for(Panels<T>::count(m_), [&](int p) {
+      T* out = factor_.get<T>() + Panels<T>::offset(p);
+      const T* row[R];
+      const int many = m_ - p * R < R ? m_ - p * R : R;
+      for (int r = 0; r < many; ++r) {
+        const int k = at_[p * R + r];
+        row[r] = all_.get<T>() + Panels<T>::offset(k / R) + k % R;
+      }
+      for (int k = start_.get<int>()[p]; k < (p + 1) * R; ++k) {
+        for (int r = 0; r < R; ++r) {
+          // Beyond the row's own diagonal the packed square still holds S; beyond that square nothing is needed.
+          const bool within = r < many && k < m_ && k <= p * R + r;
+          out[k * R + r] = within ? row[r][at_[k] * R] : T(k == p * R + r);
+        }
+      }
+    });
+  }
 
   bool factor(const T* source, const double* extra, double shift, Crew::Worker& worker) {
     T* d = diagonal_.get<T>();
     for (int i = 0; i < m_; ++i) {
-      const double more = extra == nullptr ? 0 : extra[i];
+      const double more = extra == nullptr ? 0 : extra[entry(i)];
       d[i] = static_cast<T>((more < kLargestExtra ? more : kLargestExtra) + shift);
     }
     for (int i = m_; i < Panels<T>::padded(m_); ++i) d[i] = 0;
-    return Cholesky<T>::factor(m_, source, d, factor_.get<T>(), inverse_.get<T>(), worker);
+    return Cholesky<T>::factor(m_, start_.get<int>(), source, d, factor_.get<T>(), inverse_.get<T>(), worker);
   }
 
-  int m_ = 0;
-  const int* index_ = nullptr;
-  Buffer all_, factor_, inverse_, diagonal_, vector_;
+  int n_ = 0, m_ = 0;
+  const int *order_ = nullptr, *first_ = nullptr, *at_ = nullptr;
+  Buffer all_, factor_, inverse_, diagonal_, vector_, start_, rank_;
 };
 
 // The factors a worker holds: precision T by default, float64 where the polish stalls.
 template <class T>
 struct Factors {
+  Pattern pattern;
   Factor<T> fast;
   Factor<double> exact;
 };

@@ -13,6 +13,7 @@ class InteriorPoint {
  public:
   static constexpr int kVectors = 9;
 
+  // `factor` has S loaded.
   InteriorPoint(const Problem<D>& S, Factor<T>& factor, Workspace& workspace)
       : S_(S), n_(S.size()), factor_(factor) {
     for (double** v : {&x, &z, &g_, &dx_, &dz_, &tx_, &tz_, &c_, &right_}) *v = workspace.take<double>(n_);
@@ -49,7 +50,7 @@ class InteriorPoint {
     gradient();
     double mu = 0;
     for (int i = 0; i < n_; ++i) mu += x[i] * z[i] / n_, dx_[i] = z[i] / x[i];
-    if (!factor_.set_all(n_, dx_, worker)) return nnls::kNotPositiveDefinite;
+    if (!factor_.set_all(dx_, worker)) return nnls::kNotPositiveDefinite;
 
     for (int i = 0; i < n_; ++i) c_[i] = -x[i] * z[i];
     newton(dx_, dz_);

@@ -5,6 +5,7 @@
 
 #include "cholesky.h"
 #include "lenskern/nnls.h"
+#include "nnls_ordering.h"
 #include "workspace.h"
 
 namespace lenskern::LENSKERN_ISA {
@@ -14,7 +15,7 @@ namespace lenskern::LENSKERN_ISA {
 template <class D>
 class Problem {
  public:
-  static constexpr int kVectors = 3;
+  static constexpr int kVectors = 5 + Ordering::kVectors;
 
   // Sets everything and says whether the problem can be solved.
   nnls::Status load(const D* Q, const D* q, int n, Workspace& workspace) {
@@ -52,32 +53,54 @@ class Problem {
     for (i = 0; i < n_; ++i) out[i] *= scale_[i];
   }
 
-  // Packs S[index, index] (index ascending, m of them, or null for all), from the upper triangle whose rows are columns
-  // of the packed layout, with the identity as padding.
-  template <class T>
-  void pack(const int* index, int m, T* panels, Crew::Worker& worker) const {
-    constexpr int R = Panels<T>::rows;
-    worker.parallel_for(Panels<T>::count(m), [&](int p) {
-      T* out = panels + Panels<T>::offset(p);
-      const int end = (p + 1) * R;
-      int at[R];
-      double by[R];
-      for (int r = 0; r < R; ++r) {
-        const int i = p * R + r;
-        at[r] = i < m ? (index == nullptr ? i : index[i]) : 0;
-        by[r] = i < m ? scale_[at[r]] : 0;
+  // Puts the entries in an order in which most of S is outside the envelope: couplings that float32 would round away
+  // beside the unit diagonal count as zero.
+  void arrange(Pattern& pattern, Workspace& workspace) {
+    order_ = workspace.take<int>(n_), first_ = workspace.take<int>(n_);
+    for (int i = 0; i < n_; ++i) order_[i] = i, first_[i] = 0;
+    if (n_ < kWorthArranging || !pattern.reserve(n_)) return;
+    for (int i = 0; i < n_; ++i) {
+      const D* row = Q_ + int64_t{i} * n_;
+      uint64_t* bits = pattern.row(i);
+      const double least = kDropped / scale_[i];
+      for (int j0 = 0; j0 < i; j0 += 64) {
+        uint64_t word = 0;
+        const int many = i - j0 < 64 ? i - j0 : 64;
+        for (int j = 0; j < many; ++j) word |= static_cast<uint64_t>(std::fabs(row[j0 + j]) * scale_[j0 + j] > least) << j;
+        bits[j0 / 64] = word;
       }
-      for (int k = 0; k < end; ++k, out += R) {
-        const int column = k < m ? (index == nullptr ? k : index[k]) : 0;
-        const double s = k < m ? scale_[column] : 0;
+    }
+    pattern.mirror();
+    Ordering(pattern, workspace).run(order_, first_);
+  }
+  const int* order() const { return order_; }  // entry at each position
+  const int* first() const { return first_; }  // first position that each position's entry couples to
+
+  // Packs all of S in the order above.
+  template <class T>
+  void pack(T* panels, Crew::Worker& worker) const {
+    constexpr int R = Panels<T>::rows;
+    const int count = Panels<T>::count(n_);
+    worker.parallel_for(count, [&](int q) {  // columns of the square q, of every panel from q on
+      for (int k = q * R; k < (q + 1) * R; ++k) {
+        const int column = k < n_ ? order_[k] : 0;
         const D* row = Q_ + int64_t{column} * n_;
-        for (int r = 0; r < R; ++r) out[r] = static_cast<T>(row[at[r]] * (by[r] * s));
-        if (k >= m) out[k - p * R] = T(1);
+        const double s = k < n_ ? scale_[column] : 0;
+        for (int p = q; p < count; ++p) {
+          T* out = panels + Panels<T>::offset(p) + k * R;
+          const int many = n_ - p * R < R ? n_ - p * R : R;
+          const int* entry = order_ + p * R;
+          for (int r = 0; r < many; ++r) out[r] = static_cast<T>(row[entry[r]] * (scale_[entry[r]] * s));
+          for (int r = many; r < R; ++r) out[r] = 0;
+        }
+        if (k >= n_) panels[Panels<T>::offset(q) + k * R + k - q * R] = 1;
       }
     });
   }
 
  private:
+  static constexpr int kWorthArranging = 256;
+  static constexpr double kDropped = 3e-8;
   static constexpr double kAsymmetry = sizeof(D) == 8 ? 1e-8 : 1e-4;  // of the unit diagonal
 
   // Finite, symmetric, and no 2 x 2 minor that is clearly negative.
@@ -148,6 +171,7 @@ class Problem {
   int n_ = 0;
   double unit_ = 1;
   double *scale_ = nullptr, *h_ = nullptr, *work_ = nullptr;
+  int *order_ = nullptr, *first_ = nullptr;
 };
 
 }  // namespace lenskern::LENSKERN_ISA
