@@ -95,7 +95,7 @@ class ActiveSet {
       y[i] = p_[i] = v_[i] = 0, w[i] = -b[i];
     }
     b_max_ = largest_on_free(b), wv_ = 1, steps_ = 0;
-    exact_ = sizeof(P) == sizeof(double);
+    exact_ = static_cast<const void*>(&factor) == &factors_.exact;
     return factor.set(positions_, m_, worker) && polish(kCoarse);
   }
   bool polish(double relative) {

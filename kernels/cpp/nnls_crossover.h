@@ -45,7 +45,7 @@ class Crossover {
   // entries have x and z within a factor of ten of each other, or a few more that no longer move (entries without data
   // have x and z both about zero to the end), or complementarity is down to rounding.
   static bool ready(int n, int changed, int undecided, double mu) {
-    return undecided <= 0.025 * n || (changed <= few(n) && undecided <= 0.05 * n + 8) || mu < 1e-13;
+    return undecided <= 0.025 * n || (changed <= few(n) && undecided <= 0.04 * n + 12) || mu < 1e-13;
   }
   static double few(int n) { return 0.01 * n > 1 ? 0.01 * n : 1; }
 
