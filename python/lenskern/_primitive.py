@@ -119,8 +119,8 @@ def on_flat_lanes(function: Callable, core_ndims: Sequence[int]) -> Callable:
         for x, n in zip(operands, core_ndims, strict=True):
             own, core = x.shape[: x.ndim - n], x.shape[x.ndim - n :]
             if math.prod(own) != 1:
-                x = jnp.broadcast_to(x, batch + core)
-            flat.append(x.reshape(-1, *core))
+                own = batch
+            flat.append(jnp.broadcast_to(x, own + core).reshape(math.prod(own), *core))
         return [x.reshape(batch + x.shape[1:]) for x in function(*flat)]
 
     return apply

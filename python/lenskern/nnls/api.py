@@ -155,7 +155,8 @@ def _check_problem(Q, q, x0):
     x0 = _checks.float_array("x0", x0)
     _checks.shape("x0", x0, q.shape, hint)
     _checks.same_dtype("q", q, "x0", x0)
-    return Q, q, x0
+    # A guess cannot make a problem invalid.
+    return Q, q, jnp.where(jnp.isfinite(x0), x0, 0)
 
 
 def _check_kappa(kappa, dtype):
