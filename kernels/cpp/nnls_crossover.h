@@ -22,7 +22,7 @@ class Crossover {
       return outcome;
     }
     Problem<D> problem;
-    outcome.status = problem.load(lane.Q, lane.q, lane.n, workspace_);
+    outcome.status = problem.load(lane.Q, lane.q, lane.n, factors_.pattern, workspace_);
     ActiveSet<D, T> active(problem, factors_, options_.tol, workspace_);
     if (outcome.status == nnls::kCertified) outcome.status = search(problem, lane.x0, active, outcome.iterations);
     outcome.passes = active.passes;
@@ -54,6 +54,8 @@ class Crossover {
     if (active.accept_zero()) return nnls::kCertified;
     problem.arrange(factors_.pattern, workspace_);
     if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
+    const double rounding = 4 * n * static_cast<double>(std::numeric_limits<D>::epsilon());
+    if (!factors_.fast.semidefinite(rounding, worker_)) return nnls::kNotPositiveDefinite;
     if (x0 != nullptr) {
       for (int i = 0; i < n; ++i) active.free[i] = x0[i] > 0;
       if (active.finish(kPasses, 10 * few(n), worker_)) return nnls::kCertified;
@@ -101,7 +103,7 @@ nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Fac
   const int n = lane.n;
   if (!workspace.start(Problem<D>::kVectors + ActiveSet<D, T>::kVectors, n)) return nnls::kOutOfMemory;
   Problem<D> problem;
-  nnls::Status status = problem.load(lane.Q, lane.b, n, workspace);
+  nnls::Status status = problem.load(lane.Q, lane.b, n, factors.pattern, workspace);
   if (status == nnls::kCertified) {
     problem.arrange(factors.pattern, workspace);
     if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;

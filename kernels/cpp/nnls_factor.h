@@ -23,6 +23,13 @@ class Factor {
     return true;
   }
 
+  // Whether S has no eigenvalue below about -slack, or as little as T can tell from zero.
+  bool semidefinite(double slack, Crew::Worker& worker) {
+    m_ = n_, at_ = nullptr;
+    set_start([](int position) { return position; });
+    return factor(all_.get<T>(), nullptr, slack > kZero ? slack : kZero, worker);
+  }
+
   // S + diag(extra). False where that is not positive definite by more than rounding.
   bool set_all(const double* extra, Crew::Worker& worker) {
     m_ = n_, at_ = nullptr;
@@ -66,6 +73,7 @@ class Factor {
   static constexpr double kFirstShift = sizeof(T) == 4 ? 1e-6 : 1e-14;
   static constexpr double kLargestShift = sizeof(T) == 4 ? 1e-2 : 1e-10;
   static constexpr double kLargestExtra = 1e30;
+  static constexpr double kZero = sizeof(T) == 4 ? 1e-4 : 1e-13;
   static double next(double shift) { return shift == 0 ? kFirstShift : 4 * shift; }
 
   int position(int i) const { return at_ == nullptr ? i : at_[i]; }

@@ -25,15 +25,18 @@ class Pattern {
   // Makes symmetric what was set below the diagonal only.
   void mirror() {
     for (int i = 0; i < n_; ++i) {
-      row(i)[i / 64] |= uint64_t{1} << i % 64;
-      for_each(row(i), words_, [&](int j) { row(j)[i / 64] |= uint64_t{1} << i % 64; });
+      for (int w = 0; w <= i / 64; ++w) {
+        for (uint64_t b = row(i)[w]; b != 0; b &= b - 1) row(w * 64 + __builtin_ctzll(b))[i / 64] |= uint64_t{1} << i % 64;
+      }
     }
   }
 
+  // Visits the entries of row i that are also in `left`, a row of its own, and takes them out there.
   template <class F>
-  static void for_each(const uint64_t* bits, int words, F&& visit) {
-    for (int w = 0; w < words; ++w) {
-      for (uint64_t b = bits[w]; b != 0; b &= b - 1) visit(w * 64 + __builtin_ctzll(b));
+  void take(int i, uint64_t* left, F&& visit) const {
+    for (int w = 0; w < words_; ++w) {
+      for (uint64_t b = row(i)[w] & left[w]; b != 0; b &= b - 1) visit(w * 64 + __builtin_ctzll(b));
+      left[w] &= ~row(i)[w];
     }
   }
 
@@ -51,8 +54,8 @@ class Ordering {
 
   Ordering(const Pattern& pattern, Workspace& workspace) : pattern_(pattern), n_(pattern.size()) {
     degree_ = workspace.take<int>(n_);
-    seen_ = workspace.take<bool>(n_);
     queue_ = workspace.take<int>(n_);
+    left_ = workspace.take<uint64_t>(n_);
   }
 
   // order[k] is the entry at position k; first[k] the first position that it couples to.
@@ -61,33 +64,41 @@ class Ordering {
       degree_[i] = 0;
       for (int w = 0; w < pattern_.words(); ++w) degree_[i] += __builtin_popcountll(pattern_.row(i)[w]);
     }
-    for (int i = 0; i < n_; ++i) seen_[i] = degree_[i] > kMany * n_;
+    for (int w = 0; w < pattern_.words(); ++w) left_[w] = 0;
+    for (int i = 0; i < n_; ++i) put_back(i, !couples_to_many(i));
     int count = 0;
     for (int i = 0; i < n_; ++i) {
-      if (seen_[i]) continue;
+      if (!(left_[i / 64] >> i % 64 & 1)) continue;
       const int end = search(i, count), far = queue_[end - 1];
-      for (int k = count; k < end; ++k) seen_[queue_[k]] = false;
+      for (int k = count; k < end; ++k) put_back(queue_[k], true);
       count = search(far, count);  // from the far end the levels are narrower
     }
     for (int k = 0; k < count; ++k) order[k] = queue_[count - 1 - k];
     for (int i = 0, k = count; i < n_; ++i) {
-      if (degree_[i] > kMany * n_) order[k++] = i;
+      if (couples_to_many(i)) order[k++] = i;
     }
-    envelope(order, first);
+
+    int* position = queue_;
+    for (int k = 0; k < n_; ++k) position[order[k]] = k;
+    for (int i = 0; i < n_; ++i) put_back(i, true);
+    for (int k = 0; k < n_; ++k) {
+      pattern_.take(order[k], left_, [&](int j) { first[position[j]] = k < position[j] ? k : position[j]; });
+    }
   }
 
  private:
   static constexpr double kMany = 0.35;
 
+  bool couples_to_many(int i) const { return degree_[i] > kMany * n_; }
+  void put_back(int i, bool yes) { left_[i / 64] |= static_cast<uint64_t>(yes) << i % 64; }
+
   // Breadth first, neighbours by ascending degree; appends to the queue.
   int search(int root, int from) {
     int end = from;
-    queue_[end++] = root, seen_[root] = true;
+    queue_[end++] = root, left_[root / 64] &= ~(uint64_t{1} << root % 64);
     for (int k = from; k < end; ++k) {
       const int begin = end;
-      Pattern::for_each(pattern_.row(queue_[k]), pattern_.words(), [&](int j) {
-        if (seen_[j]) return;
-        seen_[j] = true;
+      pattern_.take(queue_[k], left_, [&](int j) {
         int at = end++;
         for (; at > begin && degree_[queue_[at - 1]] > degree_[j]; --at) queue_[at] = queue_[at - 1];
         queue_[at] = j;
@@ -96,22 +107,10 @@ class Ordering {
     return end;
   }
 
-  void envelope(const int* order, int* first) {
-    int* position = queue_;
-    for (int k = 0; k < n_; ++k) position[order[k]] = k;
-    for (int k = 0; k < n_; ++k) {
-      first[k] = k;
-      Pattern::for_each(pattern_.row(order[k]), pattern_.words(), [&](int j) {
-        if (position[j] < first[k]) first[k] = position[j];
-      });
-    }
-  }
-
   const Pattern& pattern_;
   const int n_;
-  int* degree_;
-  bool* seen_;
-  int* queue_;
+  int *degree_, *queue_;
+  uint64_t* left_;  // entries not yet reached, one bit each
 };
 
 }  // namespace lenskern::LENSKERN_ISA

@@ -18,7 +18,7 @@ class Problem {
   static constexpr int kVectors = 5 + Ordering::kVectors;
 
   // Sets everything and says whether the problem can be solved.
-  nnls::Status load(const D* Q, const D* q, int n, Workspace& workspace) {
+  nnls::Status load(const D* Q, const D* q, int n, Pattern& pattern, Workspace& workspace) {
     Q_ = Q, n_ = n;
     scale_ = workspace.take<double>(n), h_ = workspace.take<double>(n), work_ = workspace.take<double>(n);
     for (int i = 0; i < n; ++i) {
@@ -26,7 +26,9 @@ class Problem {
       if (!std::isfinite(d) || !std::isfinite(q[i])) return nnls::kNotFinite;
       scale_[i] = d > 0 ? 1 / std::sqrt(d) : 0;
     }
-    const nnls::Status status = inspect();
+    arranged_ = n >= kWorthArranging;
+    if (arranged_ && !pattern.reserve(n)) return nnls::kOutOfMemory;
+    const nnls::Status status = inspect(arranged_ ? &pattern : nullptr);
     if (status != nnls::kCertified) return status;
     double top = 0;
     for (int i = 0; i < n; ++i) {
@@ -53,23 +55,11 @@ class Problem {
     for (i = 0; i < n_; ++i) out[i] *= scale_[i];
   }
 
-  // Puts the entries in an order in which most of S is outside the envelope: couplings that float32 would round away
-  // beside the unit diagonal count as zero.
+  // Puts the entries in an order in which most of S is outside the envelope.
   void arrange(Pattern& pattern, Workspace& workspace) {
     order_ = workspace.take<int>(n_), first_ = workspace.take<int>(n_);
     for (int i = 0; i < n_; ++i) order_[i] = i, first_[i] = 0;
-    if (n_ < kWorthArranging || !pattern.reserve(n_)) return;
-    for (int i = 0; i < n_; ++i) {
-      const D* row = Q_ + int64_t{i} * n_;
-      uint64_t* bits = pattern.row(i);
-      const double least = kDropped / scale_[i];
-      for (int j0 = 0; j0 < i; j0 += 64) {
-        uint64_t word = 0;
-        const int many = i - j0 < 64 ? i - j0 : 64;
-        for (int j = 0; j < many; ++j) word |= static_cast<uint64_t>(std::fabs(row[j0 + j]) * scale_[j0 + j] > least) << j;
-        bits[j0 / 64] = word;
-      }
-    }
+    if (!arranged_) return;
     pattern.mirror();
     Ordering(pattern, workspace).run(order_, first_);
   }
@@ -100,31 +90,58 @@ class Problem {
 
  private:
   static constexpr int kWorthArranging = 256;
-  static constexpr double kDropped = 3e-8;
   static constexpr double kAsymmetry = sizeof(D) == 8 ? 1e-8 : 1e-4;  // of the unit diagonal
+  static constexpr double kDropped = 3e-8;  // what float32 would round away beside the unit diagonal
 
-  // Finite, symmetric, and no 2 x 2 minor that is clearly negative.
-  nnls::Status inspect() const {
-    constexpr int tile = 32;
-    double asymmetry = 0, largest = 0;
-    bool finite = true;
+  // Finite, symmetric, and no 2 x 2 minor that is clearly negative? Marks what is not dropped, on and below the diagonal's tiles.
+  nnls::Status inspect(Pattern* pattern) const {
+    constexpr int tile = 64;
+    alignas(kVectorBytes) D transposed[tile][tile];
+    double asymmetry = 0, largest = 0, sum = 0;
+    const Bits first = first_bits();
     for (int i0 = 0; i0 < n_; i0 += tile) {
-      const int i1 = i0 + tile < n_ ? i0 + tile : n_;
+      const int rows = n_ - i0 < tile ? n_ - i0 : tile;
       for (int j0 = 0; j0 <= i0; j0 += tile) {
-        for (int i = i0; i < i1; ++i) {
-          const int j1 = j0 + tile < i ? j0 + tile : i;
-          const D* row = Q_ + int64_t{i} * n_;
-          const D* column = Q_ + i;
-          for (int j = j0; j < j1; ++j) {
-            const double a = row[j], gap = std::fabs(a - column[int64_t{j} * n_]), unit = scale_[i] * scale_[j];
-            asymmetry = gap * unit > asymmetry ? gap * unit : asymmetry;
-            largest = std::fabs(a) * unit > largest ? std::fabs(a) * unit : largest;
-            finite &= gap < HUGE_VAL;  // also false for NaN
+        const int columns = n_ - j0 < tile ? n_ - j0 : tile;
+        for (int j = 0; j < columns; ++j) {
+          const D* upper = Q_ + int64_t{j0 + j} * n_ + i0;
+          for (int i = 0; i < rows; ++i) transposed[i][j] = upper[i];
+        }
+        for (int i = 0; i < rows; ++i) {
+          const D *lower = Q_ + int64_t{i0 + i} * n_ + j0, *upper = transposed[i];
+          const double row_scale = scale_[i0 + i];
+          V gaps{}, tops{}, sums{};
+          Bits kept{};
+          int j = 0;
+          for (; j + W <= columns; j += W) {
+            const V q = widen(lower + j), scale = lenskern::LENSKERN_ISA::load(scale_ + j0 + j) * row_scale;
+            const V s = absolute(q) * scale, gap = absolute(q - widen(upper + j)) * scale;
+            gaps = gap > gaps ? gap : gaps;
+            tops = s > tops ? s : tops;
+            sums += s + gap;
+            kept |= (s > V{} + kDropped) & (first << j);
           }
+          uint64_t word = 0;
+          for (int lane = 0; lane < W; ++lane) {
+            asymmetry = gaps[lane] > asymmetry ? gaps[lane] : asymmetry;
+            largest = tops[lane] > largest ? tops[lane] : largest;
+            sum += sums[lane];
+            word |= static_cast<uint64_t>(kept[lane]);
+          }
+          for (; j < columns; ++j) {
+            const double scale = row_scale * scale_[j0 + j], s = std::fabs(lower[j]) * scale;
+            const double gap = std::fabs(double{lower[j]} - upper[j]) * scale;
+            asymmetry = gap > asymmetry ? gap : asymmetry;
+            largest = s > largest ? s : largest;
+            sum += s + gap;
+            word |= static_cast<uint64_t>(s > kDropped) << j;
+          }
+          if (pattern != nullptr) pattern->row(i0 + i)[j0 / tile] = word;
         }
       }
     }
-    if (!finite) return nnls::kNotFinite;
+    // A NaN passes every comparison above unnoticed, but not a sum.
+    if (!std::isfinite(sum)) return nnls::kNotFinite;
     if (asymmetry > kAsymmetry) return nnls::kNotSymmetric;
     return largest > 1 + kAsymmetry ? nnls::kNotPositiveDefinite : nnls::kCertified;
   }
@@ -132,6 +149,13 @@ class Problem {
   using V = Vector<double>;
   static constexpr int W = Simd<double>::width;
 
+  using Bits = decltype(V{} < V{});  // an integer vector, all ones where true
+  static Bits first_bits() {
+    Bits bits{};
+    for (int lane = 0; lane < W; ++lane) bits[lane] = int64_t{1} << lane;
+    return bits;
+  }
+  static V absolute(V v) { return v < 0 ? -v : v; }
   static V widen(const double* p) { return lenskern::LENSKERN_ISA::load(p); }
   static V widen(const float* p) {
     typedef float Half __attribute__((vector_size(kVectorBytes / 2), aligned(alignof(float)), may_alias));
@@ -169,6 +193,7 @@ class Problem {
 
   const D* Q_ = nullptr;
   int n_ = 0;
+  bool arranged_ = false;
   double unit_ = 1;
   double *scale_ = nullptr, *h_ = nullptr, *work_ = nullptr;
   int *order_ = nullptr, *first_ = nullptr;
