@@ -66,6 +66,7 @@ class ActiveSet {
  private:
   static constexpr int kPolishSteps = 16;
   static constexpr int kDoubtful = 3;  // this few may be due to the coarse solve
+  static constexpr double kExactShift = 1e-12;  // makes a good preconditioner of a singular matrix too
   static constexpr double kCoarse = 1e-6, kRounding = 1e-14;  // of the largest right-hand side
 
   double largest_on_free(const double* v) const {
@@ -79,15 +80,15 @@ class ActiveSet {
     return s;
   }
 
-  bool begin_fast(const double* b, Crew::Worker& worker) { return begin(factors_.fast, b, worker); }
+  bool begin_fast(const double* b, Crew::Worker& worker) { return begin(factors_.fast, 0, b, worker); }
   bool begin_exact(const double* b, Crew::Worker& worker) {
-    return factors_.exact.load(S_, worker) && begin(factors_.exact, b, worker);
+    return factors_.exact.load(S_, worker) && begin(factors_.exact, kExactShift, b, worker);
   }
 
   // Preconditioned conjugate gradients in float64, begun coarsely here and continued by polish(). Their residual is kept
   // on all entries: it is the gradient too.
   template <class P>
-  bool begin(Factor<P>& factor, const double* b, Crew::Worker& worker) {
+  bool begin(Factor<P>& factor, double shift, const double* b, Crew::Worker& worker) {
     m_ = 0;
     for (int k = 0; k < n_; ++k) {
       const int i = S_.order()[k];
@@ -96,7 +97,7 @@ class ActiveSet {
     }
     b_max_ = largest_on_free(b), wv_ = 1, steps_ = 0;
     exact_ = static_cast<const void*>(&factor) == &factors_.exact;
-    return factor.set(positions_, m_, worker) && polish(kCoarse);
+    return factor.set(positions_, m_, shift, worker) && polish(kCoarse);
   }
   bool polish(double relative) {
     while (largest_on_free(w) > relative * b_max_) {

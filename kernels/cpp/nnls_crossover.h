@@ -40,6 +40,7 @@ class Crossover {
 
  private:
   static constexpr int kPasses = 8;
+  static constexpr int kPatience = sizeof(T) == 4 ? 25 : 1 << 30;  // iterations after which float32 will not make it
 
   // An exact end costs about as much as an iteration, so it is tried when the interior point has all but decided: few
   // entries have x and z within a factor of ten of each other, or a few more that no longer move (entries without data
@@ -65,7 +66,7 @@ class Crossover {
     bool* before = workspace_.template take<bool>(n);
     bool* tried = workspace_.template take<bool>(n);
     for (int i = 0; i < n; ++i) before[i] = tried[i] = false;
-    nnls::Status status = nnls::kMaxIter;
+    bool stalled = false;
     for (iterations = 0;; ++iterations) {
       int changed = 0, untried = 0, undecided = 0;
       double mu = 0;
@@ -78,17 +79,17 @@ class Crossover {
         mu += x * z / n;
         before[i] = active.free[i];
       }
-      const bool last = status != nnls::kMaxIter || iterations == options_.max_iter;
+      const bool last = stalled || iterations == options_.max_iter;
       if (untried > 0 && (last || ready(n, changed, undecided, mu))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
         if (active.finish(kPasses, 5 * few(n) + 3, worker_)) return nnls::kCertified;
       }
       if (last) break;
-      status = point.step(worker_);
+      stalled = iterations == kPatience || !point.step(worker_);
     }
-    if (status == nnls::kNotPositiveDefinite) return status;
     for (int i = 0; i < n; ++i) point.x[i] = before[i] ? point.x[i] : 0;
-    return active.accept(point.x) ? nnls::kCertified : status;
+    if (active.accept(point.x)) return nnls::kCertified;
+    return stalled ? nnls::kStalled : nnls::kMaxIter;
   }
 
   const nnls::Options options_;

@@ -40,8 +40,8 @@ class Factor {
     return false;
   }
 
-  // S[F,F] for the entries at m positions of the order, ascending, that outlive the use of this factor.
-  bool set(const int* positions, int m, Crew::Worker& worker) {
+  // S[F,F] + shift I, for the entries at m positions of the order, ascending, that outlive the use of this factor.
+  bool set(const int* positions, int m, double shift, Crew::Worker& worker) {
     m_ = m, at_ = positions;
     int* rank = rank_.get<int>();  // of a position: how many of F come before it
     for (int k = 0, i = 0; k <= n_; ++k) {
@@ -49,7 +49,7 @@ class Factor {
       i += i < m && positions[i] == k;
     }
     set_start([&](int position) { return rank[position]; });
-    for (double shift = 0; shift <= kLargestShift; shift = next(shift)) {
+    for (; shift <= kLargestShift; shift = next(shift)) {
       gather(worker);
       if (factor(factor_.get<T>(), nullptr, shift, worker)) return true;
     }

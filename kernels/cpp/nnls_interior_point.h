@@ -45,12 +45,12 @@ class InteriorPoint {
     for (int i = 0; i < n_; ++i) x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z;
   }
 
-  // One iteration. kMaxIter: go on; kNotPositiveDefinite or kStalled: that is the end.
-  nnls::Status step(Crew::Worker& worker) {
+  // One iteration; false where there is no more progress in the precision of the factor.
+  bool step(Crew::Worker& worker) {
     gradient();
     double mu = 0;
     for (int i = 0; i < n_; ++i) mu += x[i] * z[i] / n_, dx_[i] = z[i] / x[i];
-    if (!factor_.set_all(dx_, worker)) return nnls::kNotPositiveDefinite;
+    if (!factor_.set_all(dx_, worker)) return false;
 
     for (int i = 0; i < n_; ++i) c_[i] = -x[i] * z[i];
     newton(dx_, dz_);
@@ -75,9 +75,9 @@ class InteriorPoint {
       swap(dz_, tz_);
     }
     a *= 1 - mu > 0.99 ? 1 - mu : 0.99;
-    if (!(a > 1e-8)) return nnls::kStalled;
+    if (!(a > 1e-8)) return false;
     for (int i = 0; i < n_; ++i) x[i] += a * dx_[i], z[i] += a * dz_[i];
-    return nnls::kMaxIter;
+    return true;
   }
 
  private:

@@ -19,10 +19,16 @@ struct Scratch {
 template <class D>
 nnls::Outcome solve(const nnls::Lane<D>& lane, const nnls::Options& options, void* memory, Crew::Worker& worker) {
   Scratch& scratch = *static_cast<Scratch*>(memory);
-  if (lane.n <= kFloat64Below) {
-    return Crossover<D, double>(options, scratch.workspace, scratch.double_precision, worker).solve(lane);
+  nnls::Outcome before;
+  if (lane.n > kFloat64Below) {
+    before = Crossover<D, float>(options, scratch.workspace, scratch.single_precision, worker).solve(lane);
+    if (before.status != nnls::kStalled) return before;
   }
-  return Crossover<D, float>(options, scratch.workspace, scratch.single_precision, worker).solve(lane);
+  const nnls::Options left{options.tol, options.max_iter - before.iterations};
+  nnls::Outcome outcome = Crossover<D, double>(left, scratch.workspace, scratch.double_precision, worker).solve(lane);
+  outcome.iterations += before.iterations;
+  outcome.passes += before.passes;
+  return outcome;
 }
 
 template <class D>
