@@ -83,6 +83,28 @@ class Cholesky {
     return true;
   }
 
+  // Floating-point operations of `factor` on the n rows that are not padding.
+  static double flops(int n, const int* start) {
+    double count = 0;
+    for (int p = 0; p < Panels<T>::count(n); ++p) {
+      for (int c = start[p]; c < (p + 1) * R && c < n; ++c) {
+        const int top = later(p * R, c), rows = ((p + 1) * R < n ? (p + 1) * R : n) - top;  // on and below the diagonal
+        const int k0 = later(start[p], start[c / R]);
+        if (rows > 0) count += rows * (2.0 * later(0, c - k0) + 1);
+      }
+    }
+    return count;
+  }
+  // And of `solve`.
+  static double solve_flops(int n, const int* start) {
+    double count = 0;
+    for (int p = 0; p < Panels<T>::count(n); ++p) {
+      const int rows = (p + 1) * R < n ? R : n - p * R;
+      count += 4.0 * rows * (p * R - start[p]) + 2.0 * rows * rows;
+    }
+    return count;
+  }
+
   // Overwrites v (padded length) with (L L')^-1 v.
   static void solve(int n, const int* start, const T* L, const T* inverse, T* v) {
     const int panels = Panels<T>::count(n);

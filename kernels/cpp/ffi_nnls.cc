@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "handlers.h"
-#include "isa.h"
 #include "nnls_isa.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -13,19 +12,6 @@ namespace ffi = xla::ffi;
 
 namespace lenskern {
 namespace {
-
-template <class D>
-NnlsKernels<D> kernels() {
-  switch (ActiveIsa()) {
-#ifdef LENSKERN_HAS_AVX512
-    case Isa::avx512: return avx512::nnls_kernels<D>();
-#endif
-#ifdef LENSKERN_HAS_AVX2
-    case Isa::avx2: return avx2::nnls_kernels<D>();
-#endif
-    default: return baseline::nnls_kernels<D>();
-  }
-}
 
 using Dimensions = ffi::Span<const int64_t>;
 
@@ -82,7 +68,7 @@ ffi::Error solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::
   const bool warm = x0.dimensions().back() != 0;
   const LaneOffsets Q_at(batch, Q.dimensions(), n * n), q_at(batch, q.dimensions(), n),
       x0_at(batch, x0.dimensions(), n);
-  const NnlsKernels<D> kernel = kernels<D>();
+  const NnlsKernels<D> kernel = nnls_kernels<D>();
   return run_lanes(lanes, n, pool, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
     const nnls::Lane<D> lane{static_cast<int>(n),
                              Q.typed_data<D>() + Q_at[i],
@@ -108,7 +94,7 @@ ffi::Error free_solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer fre
   const int64_t n = shape.back(), lanes = static_cast<int64_t>(y.element_count()) / n;
   const LaneOffsets Q_at(batch, Q.dimensions(), n * n), free_at(batch, free.dimensions(), n),
       b_at(batch, b.dimensions(), n);
-  const NnlsKernels<D> kernel = kernels<D>();
+  const NnlsKernels<D> kernel = nnls_kernels<D>();
   return run_lanes(lanes, n, pool, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
     const nnls::FreeLane<D> lane{static_cast<int>(n), Q.typed_data<D>() + Q_at[i], free.typed_data<bool>() + free_at[i],
                                  b.typed_data<D>() + b_at[i], y.typed_data<D>() + i * n};

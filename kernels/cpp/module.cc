@@ -1,8 +1,10 @@
 // lenskern._kernels._cpp: the handlers as capsules, and what they were built with. Nothing is registered here.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include "handlers.h"
 #include "isa.h"
+#include "nnls_isa.h"
 
 namespace py = pybind11;
 
@@ -12,12 +14,41 @@ namespace py = pybind11;
 #define LENSKERN_COMPILER "gcc " __VERSION__
 #endif
 
+namespace {
+
+using Array = py::array_t<double, py::array::c_style>;
+
+// Solves one problem on the calling thread and returns what the solver counted on the way.
+py::dict nnls_flops(const Array& Q, const Array& q, double tol, int max_iter) {
+  if (q.ndim() != 1 || Q.ndim() != 2 || Q.shape(0) != q.shape(0) || Q.shape(1) != q.shape(0)) {
+    throw py::value_error("nnls_flops: expected Q of shape (K, K) and q of shape (K,), both float64");
+  }
+  const int n = static_cast<int>(q.shape(0));
+  Array x(n), z(n);
+  const lenskern::nnls::Lane<double> lane{n, Q.data(), q.data(), nullptr, x.mutable_data(), z.mutable_data()};
+  const auto kernel = lenskern::nnls_kernels<double>();
+  lenskern::nnls::Outcome outcome;
+  lenskern::Crew::run(1, 1, nullptr, [&](int64_t, lenskern::Crew::Worker& worker) {
+    outcome = kernel.solve(lane, {tol, max_iter}, worker.scratch(kernel.make_scratch, kernel.free_scratch), worker);
+  });
+  py::dict counts;
+  counts["single_flops"] = outcome.single_flops;
+  counts["double_flops"] = outcome.double_flops;
+  counts["iterations"] = outcome.iterations;
+  counts["passes"] = outcome.passes;
+  return counts;
+}
+
+}  // namespace
+
 PYBIND11_MODULE(_cpp, m) {
   m.doc() = "Compiled CPU kernels of lenskern: XLA FFI handlers and how they were built.";
   m.attr("ffi_version") = py::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
   m.attr("compiler") = LENSKERN_COMPILER;
   m.def("isa", [] { return lenskern::IsaName(lenskern::ActiveIsa()); },
         "Name of the instruction set in use: baseline, avx2 or avx512.");
+  m.def("nnls_flops", nnls_flops, py::arg("Q"), py::arg("q"), py::arg("tol") = 1e-12, py::arg("max_iter") = 50,
+        "Floating-point operations of one float64 solve, in single and in double precision.");
   m.def(
       "targets",
       [] {

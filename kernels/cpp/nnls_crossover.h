@@ -27,6 +27,8 @@ class Crossover {
     if (outcome.status == nnls::kCertified) outcome.status = search(problem, lane.x0, active, outcome.iterations);
     outcome.passes = active.passes;
     outcome.residual = active.residual;
+    (sizeof(T) == 4 ? outcome.single_flops : outcome.double_flops) = factors_.fast.take_flops();
+    outcome.double_flops += factors_.exact.take_flops() + problem.flops();
     const bool invalid = outcome.status == nnls::kNotPositiveDefinite || outcome.status == nnls::kNotSymmetric ||
                          outcome.status == nnls::kNotFinite;
     if (invalid) outcome.residual = std::numeric_limits<double>::quiet_NaN();

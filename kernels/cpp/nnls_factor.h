@@ -56,6 +56,13 @@ class Factor {
     return false;
   }
 
+  // Floating-point operations since the last call.
+  double take_flops() const {
+    const double count = flops_;
+    flops_ = 0;
+    return count;
+  }
+
   // out = (factored matrix)^-1 v on its entries; the rest of `out` stays. v is scaled for the range of T.
   void solve(const double* v, double* out) const {
     T* t = vector_.get<T>();
@@ -64,6 +71,7 @@ class Factor {
     const double down = top > 0 ? 1 / top : 0;
     for (int i = 0; i < m_; ++i) t[i] = static_cast<T>(v[entry(i)] * down);
     for (int i = m_; i < Panels<T>::padded(m_); ++i) t[i] = 0;
+    flops_ += Cholesky<T>::solve_flops(m_, start_.get<int>());
     Cholesky<T>::solve(m_, start_.get<int>(), factor_.get<T>(), inverse_.get<T>(), t);
     for (int i = 0; i < m_; ++i) out[entry(i)] = t[i] * top;
   }
@@ -121,10 +129,12 @@ class Factor {
       d[i] = static_cast<T>((more < kLargestExtra ? more : kLargestExtra) + shift);
     }
     for (int i = m_; i < Panels<T>::padded(m_); ++i) d[i] = 0;
+    flops_ += Cholesky<T>::flops(m_, start_.get<int>());
     return Cholesky<T>::factor(m_, start_.get<int>(), source, d, factor_.get<T>(), inverse_.get<T>(), worker);
   }
 
   int n_ = 0, m_ = 0;
+  mutable double flops_ = 0;
   const int *order_ = nullptr, *first_ = nullptr, *at_ = nullptr;
   Buffer all_, factor_, inverse_, diagonal_, vector_, start_, rank_;
 };

@@ -28,6 +28,8 @@ nnls::Outcome solve(const nnls::Lane<D>& lane, const nnls::Options& options, voi
   nnls::Outcome outcome = Crossover<D, double>(left, scratch.workspace, scratch.double_precision, worker).solve(lane);
   outcome.iterations += before.iterations;
   outcome.passes += before.passes;
+  outcome.single_flops += before.single_flops;
+  outcome.double_flops += before.double_flops;
   return outcome;
 }
 

@@ -15,6 +15,10 @@ struct NnlsKernels {
   void (*free_scratch)(void*);
 };
 
+// Those of the processor that this runs on.
+template <class D>
+NnlsKernels<D> nnls_kernels();
+
 namespace baseline {
 template <class D>
 NnlsKernels<D> nnls_kernels();

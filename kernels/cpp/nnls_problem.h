@@ -48,6 +48,7 @@ class Problem {
 
   // out = S v, with the lower triangle read once.
   void multiply(const double* v, double* out) const {
+    ++products_;
     for (int i = 0; i < n_; ++i) work_[i] = v[i] * scale_[i], out[i] = 0;
     int i = 0;
     for (; i + 4 <= n_; i += 4) rows<4>(i, work_, out);
@@ -63,6 +64,7 @@ class Problem {
     pattern.mirror();
     Ordering(pattern, workspace).run(order_, first_);
   }
+  double flops() const { return 2.0 * n_ * n_ * products_; }  // of the products so far
   const int* order() const { return order_; }  // entry at each position
   const int* first() const { return first_; }  // first position that each position's entry couples to
 
@@ -194,6 +196,7 @@ class Problem {
   const D* Q_ = nullptr;
   int n_ = 0;
   bool arranged_ = false;
+  mutable int64_t products_ = 0;
   double unit_ = 1;
   double *scale_ = nullptr, *h_ = nullptr, *work_ = nullptr;
   int *order_ = nullptr, *first_ = nullptr;
