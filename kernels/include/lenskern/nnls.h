@@ -34,6 +34,7 @@ struct Outcome {
   int32_t iterations = 0;  // interior-point iterations, one full-size factorisation each
   int32_t passes = 0;      // solves on an active set, one reduced factorisation each
   double residual = 0;     // KKT residual of the answer in the scaled problem
+  double single_flops = 0, double_flops = 0;
 };
 
 // One problem: Q (n, n) and q (n) in, x and z (n) out. x0 (n) may be null.
