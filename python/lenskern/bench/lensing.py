@@ -154,7 +154,8 @@ def gaussians(points, centre, ell_comps, sigmas):
     for i, sigma in enumerate(sigmas):
         near = nearest < 1400 * sigma**2  # beyond, the exponential underflows
         r2 = (coarse if sigma > 0.1 else fine)[near]
-        columns[near, i] = np.exp(r2 / (-2 * sigma**2)).mean(1)
+        count = r2.shape[1]
+        columns[near, i] = np.exp(r2 / (-2 * sigma**2)) @ np.full(count, 1 / count)
     return columns
 
 

@@ -69,9 +69,8 @@ class Inversion(System):
     def source_brightness(self, x, points):
         """Source-plane brightness at (..., 2) points of a source made of Gaussians."""
         centre, ell_comps, sigmas = self.source_gaussians
-        shape = points.shape[:-1]
-        columns = lensing.gaussians(points.reshape(-1, 1, 2), centre, ell_comps, sigmas)
-        return (columns @ x[self.lens_gaussians :]).reshape(shape)
+        r2 = lensing.elliptical_radius_squared(points, centre, ell_comps)
+        return sum(v * np.exp(r2 / (-2 * s**2)) for v, s in zip(x[self.lens_gaussians :], sigmas, strict=True) if v > 0)
 
 
 def observe(seed, grid=None):
@@ -114,8 +113,9 @@ def inversion(kind, seed, draw=0, *, sky=None, mesh_size=None, gaussians=None, g
         Gaussians of the lens light, by default 60 before a mesh and 20 with a source of as many Gaussians.
     grid : lensing.Grid, optional
         See `observe`.
-    style : {"posterior", "prior"}, optional
-        Lens model near the true one, or a draw from the priors. By default drawn with equal chances.
+    style : {"truth", "posterior", "prior"}, optional
+        The true lens model with a fine, lightly smoothed source; one near it; or a draw from the priors. By default one
+        of the last two, with equal chances.
 
     Returns
     -------
@@ -124,8 +124,8 @@ def inversion(kind, seed, draw=0, *, sky=None, mesh_size=None, gaussians=None, g
     """
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    if style not in (None, "posterior", "prior"):
-        raise ValueError(f"style: expected 'posterior' or 'prior', got {style!r}")
+    if style not in (None, "truth", "posterior", "prior"):
+        raise ValueError(f"style: expected 'truth', 'posterior' or 'prior', got {style!r}")
     sky = sky or observe(seed, grid)
     grid = sky.grid
     rng = np.random.default_rng([seed, KINDS.index(kind), draw])
@@ -143,7 +143,7 @@ def inversion(kind, seed, draw=0, *, sky=None, mesh_size=None, gaussians=None, g
         light = np.concatenate([light, lensing.gaussians(lens.trace(points), *source)], 1)
         F = sky.blur(light)
     else:
-        mesh = _mesh(rng, kind, mesh_size, sky, lens)
+        mesh = _mesh(rng, kind, mesh_size, sky, lens, style)
         F = np.concatenate([sky.blur(light), sky.blur(mesh.mapping).toarray()], 1)
     F /= sky.noise[:, None]
     Q = F.T @ F
@@ -176,6 +176,8 @@ def _model(rng, sky, style):
             einstein_radius=true.einstein_radius * rng.uniform(0.75, 1.25),
         )
         return lens, tuple(rng.normal(0, 0.05, 2)), tuple(rng.normal(0, 0.15, 2))
+    if style == "truth":
+        return true, bulge.centre, bulge.ell_comps
     lens = lensing.Lens(
         centre=tuple(true.centre + rng.normal(0, 0.004, 2)),
         einstein_radius=true.einstein_radius * (1 + rng.normal(0, 0.004)),
@@ -194,10 +196,12 @@ def _source_shape(rng, sky, style):
     if style == "prior":
         return tuple(rng.normal(0, 0.1, 2)), tuple(rng.normal(0, 0.2, 2))
     main = sky.source[0]
+    if style == "truth":
+        return main.centre, main.ell_comps
     return tuple(main.centre + rng.normal(0, 0.005, 2)), tuple(main.ell_comps + rng.normal(0, 0.02, 2))
 
 
-def _mesh(rng, kind, mesh_size, sky, lens):
+def _mesh(rng, kind, mesh_size, sky, lens, style):
     """Source mesh of the given kind behind the lens model."""
     grid = sky.grid
     inside = np.nonzero(grid.mask())[0]
@@ -209,6 +213,8 @@ def _mesh(rng, kind, mesh_size, sky, lens):
     # cells follow the density of the traced image pixels, or the lensed source as well
     floor = (1e3, 1.0, 0.1)[rng.choice(3, p=(0.6, 0.2, 0.2))]
     coefficients = (coefficient, coefficient * (10 ** rng.uniform(0.0, 1.0) if adaptive else 1.0))
+    if style == "truth":
+        floor, coefficients = 0.1, (0.5, 4.0)
 
     def brightness(positions):
         return _smoothed(centres, sky.adapt, positions)

@@ -159,7 +159,9 @@ def progress(total, what):
         print(f"{what} ({total} steps)", file=sys.stderr, flush=True)
         yield lambda note=None: None
         return
-    with tqdm(total=total, desc=what, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    # in a log file a line every now and then, on a terminal a bar that moves
+    pace = {"dynamic_ncols": True} if sys.stderr.isatty() else {"mininterval": 15, "maxinterval": 60, "ncols": 100}
+    with tqdm(total=total, desc=what, file=sys.stderr, leave=False, **pace) as bar:
 
         def tick(note=None):
             if note:

@@ -145,27 +145,36 @@ def measure_rates(size=1536, repeats=4):
     return Rates(*map(float, rates))
 
 
-def floor_seconds(K, support, iterations, passes, rates):
-    """Least time of one solve of the default method at the measured rates.
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of an algorithm, in single and in double precision."""
 
-    The model: every interior-point iteration factors one K x K matrix and every pass one of the order of the support,
-    in single precision, order^3 / 3 flops each. Every iteration also takes a product of Q with a vector and three pairs
-    of triangular solves (predictor, corrector, one Gondzio correction), every pass and its polish six products and six
-    pairs of solves, 2 order^2 flops each, the products in double precision. Memory traffic, scaling and the checks
-    count as nothing.
+    single: float
+    double: float
+
+    def seconds(self, rates):
+        """Least time at the measured rates, for the whole processor."""
+        return self.single / rates.single + self.double / rates.double
+
+
+def dense_flops(K, support, iterations, passes):
+    """Operations of one solve by the default method if every matrix is dense.
+
+    Every interior-point iteration factors one K x K matrix and every pass one of the order of the support, in single
+    precision, order^3 / 3 operations each. Every iteration also takes a product of Q with a vector and three pairs of
+    triangular solves (predictor, corrector, one Gondzio correction), every pass and its polish six products and six
+    pairs of solves, 2 order^2 operations each, the products in double precision. Scaling and checks count as nothing.
 
     Parameters
     ----------
     K : int
     support, iterations, passes : int
         Non-zero entries of the solution, and the counts of `lenskern.nnls.Solution`.
-    rates : Rates
 
     Returns
     -------
-    float
-        Seconds, for the whole processor.
+    Flops
     """
     single = iterations * (K**3 / 3 + 6 * K**2) + passes * (support**3 / 3 + 12 * support**2)
     double = iterations * 2 * K**2 + passes * 12 * support**2
-    return single / rates.single + double / rates.double
+    return Flops(single, double)
