@@ -37,12 +37,12 @@ class Cholesky {
   // the reciprocal pivots. Returns false at a pivot that is not positive.
   static bool factor(int n, const int* start, const T* source, const T* shift, T* L, T* inverse,
                      Crew::Worker& worker) {
-    const int panels = Panels<T>::count(n), columns = panels * R;
+    const int panels = Panels<T>::count(n), columns = (n + C - 1) / C * C;
     for (int j0 = 0; j0 < columns; j0 += block) {
       const int j1 = j0 + block < columns ? j0 + block : columns;
-      const int first = j0 / R, last = j1 / R;
+      const int first = j0 / R, last = Panels<T>::count(j1);
       const auto update = [&](int p) {
-        const int end = p < last ? (p + 1) * R : j1, begin = later(j0, start[p]);
+        const int end = (p + 1) * R < j1 ? (p + 1) * R : j1, begin = later(j0, start[p]);
         if (begin >= end) return;
         T* panel = L + Panels<T>::offset(p);
         if (source != L) {
@@ -70,7 +70,7 @@ class Cholesky {
       };
       worker.parallel_for(last - first, [&](int i) { update(first + i); });
       for (int p = first; p < last; ++p) {
-        for (int c = later(j0, start[p]); c < (p + 1) * R; c += C) {
+        for (int c = later(j0, start[p]); c < (p + 1) * R && c < j1; c += C) {
           if (!eliminate(p, c)) return false;
         }
         mirror(L + Panels<T>::offset(p), p);
@@ -108,8 +108,8 @@ class Cholesky {
   // Overwrites v (padded length) with (L L')^-1 v.
   static void solve(int n, const int* start, const T* L, const T* inverse, T* v) {
     const int panels = Panels<T>::count(n);
-    for (int p = 0; p < panels; ++p) forward(L + Panels<T>::offset(p), p, start[p], inverse, v);
-    for (int p = panels; p-- > 0;) backward(L + Panels<T>::offset(p), p, start[p], inverse, v);
+    for (int p = 0; p < panels; ++p) forward(L + Panels<T>::offset(p), p, n - p * R, start[p], inverse, v);
+    for (int p = panels; p-- > 0;) backward(L + Panels<T>::offset(p), p, n - p * R, start[p], inverse, v);
   }
 
  private:
@@ -145,19 +145,29 @@ class Cholesky {
     }
   }
 
-  // Cholesky factor d[k * C + m] = L[m][k] of the C x C block on the diagonal at column c, which stays as it is.
+  // Cholesky factor d[k * C + m] = L[m][k] of the C x C block on the diagonal at column c, which stays as it is. Square
+  // roots are taken at the end, all at once: the chain from pivot to pivot holds a division only.
   static bool pivots(const T* panel, int c, T* d, T* inverse) {
     const T* block = panel + c * R + c % R;
+    T s[C][C];  // s[k][m]: row m of column k
     for (int k = 0; k < C; ++k) {
-      for (int m = k; m < C; ++m) {
-        T s = block[k * R + m];
-        for (int j = 0; j < k; ++j) s -= d[j * C + m] * d[j * C + k];
-        if (m == k) {
-          if (!(s > T(0))) return false;
-          inverse[c + k] = T(1) / std::sqrt(s);
-        }
-        d[k * C + m] = s * inverse[c + k];
+      for (int m = 0; m < C; ++m) s[k][m] = block[k * R + m];
+    }
+    bool positive = true;
+#pragma GCC unroll 8
+    for (int k = 0; k < C; ++k) {
+      positive &= s[k][k] > T(0);
+      const T reciprocal = T(1) / s[k][k];
+#pragma GCC unroll 8
+      for (int j = k + 1; j < C; ++j) {
+        const T f = s[k][j] * reciprocal;
+        for (int m = 0; m < C; ++m) s[j][m] -= f * s[k][m];
       }
+    }
+    if (!positive) return false;
+    for (int k = 0; k < C; ++k) inverse[c + k] = T(1) / std::sqrt(s[k][k]);
+    for (int k = 0; k < C; ++k) {
+      for (int m = 0; m < C; ++m) d[k * C + m] = s[k][m] * inverse[c + k];
     }
     return true;
   }
@@ -186,7 +196,7 @@ class Cholesky {
     }
   }
 
-  static void forward(const T* panel, int p, int start, const T* inverse, T* v) {
+  static void forward(const T* panel, int p, int rows, int start, const T* inverse, T* v) {
     T* x = v + p * R;
     V a[4] = {aligned(x)}, b[4] = {aligned(x + W)};
     panel += start * R;
@@ -203,6 +213,7 @@ class Cholesky {
     V u = aligned(x), w = aligned(x + W);
 #pragma GCC unroll 32
     for (int k = 0; k < R; ++k, panel += R) {
+      if (k % C == 0 && k >= rows) break;
       const T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
       x[k] = s;
       u -= aligned(panel) * s;
@@ -210,12 +221,13 @@ class Cholesky {
     }
   }
 
-  static void backward(const T* panel, int p, int start, const T* inverse, T* v) {
+  static void backward(const T* panel, int p, int rows, int start, const T* inverse, T* v) {
     T* x = v + p * R;
     const T* square = panel + p * R * R;
     V u = aligned(x), w = aligned(x + W);
 #pragma GCC unroll 32
     for (int k = R - 1; k >= 0; --k) {
+      if (k / C * C >= rows) continue;
       const T s = (k < W ? u[k] : w[k - W]) * inverse[p * R + k];
       x[k] = s;
       u -= aligned(square + k * R) * s;

@@ -71,18 +71,16 @@ class Crossover {
     bool stalled = false;
     for (iterations = 0;; ++iterations) {
       int changed = 0, untried = 0, undecided = 0;
-      double mu = 0;
       for (int i = 0; i < n; ++i) {
         const double x = point.x[i], z = point.z[i];
         active.free[i] = x > z;
         changed += active.free[i] != before[i];
         untried += active.free[i] != tried[i];
         undecided += x < 10 * z && z < 10 * x;
-        mu += x * z / n;
         before[i] = active.free[i];
       }
       const bool last = stalled || iterations == options_.max_iter;
-      if (untried > 0 && (last || ready(n, changed, undecided, mu))) {
+      if (untried > 0 && (last || ready(n, changed, undecided, dot(point.x, point.z, n) / n))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
         if (active.finish(kPasses, 5 * few(n) + 3, worker_)) return nnls::kCertified;
       }

@@ -48,15 +48,15 @@ class InteriorPoint {
   // One iteration; false where there is no more progress in the precision of the factor.
   bool step(Crew::Worker& worker) {
     gradient();
-    double mu = 0;
-    for (int i = 0; i < n_; ++i) mu += x[i] * z[i] / n_, dx_[i] = z[i] / x[i];
+    const double mu = dot(x, z, n_) / n_;
+    for (int i = 0; i < n_; ++i) dx_[i] = z[i] / x[i];
     if (!factor_.set_all(dx_, worker)) return false;
 
     for (int i = 0; i < n_; ++i) c_[i] = -x[i] * z[i];
     newton(dx_, dz_);
-    double a = longest(dx_, dz_), ahead_mu = 0;
-    for (int i = 0; i < n_; ++i) ahead_mu += (x[i] + a * dx_[i]) * (z[i] + a * dz_[i]) / n_;
-    const double ratio = ahead_mu / mu, target = ratio * ratio * ratio * mu;
+    double a = longest(dx_, dz_);
+    for (int i = 0; i < n_; ++i) tx_[i] = x[i] + a * dx_[i], tz_[i] = z[i] + a * dz_[i];
+    const double ratio = dot(tx_, tz_, n_) / n_ / mu, target = ratio * ratio * ratio * mu;
 
     for (int i = 0; i < n_; ++i) c_[i] = nnls::mehrotra_target(x[i], z[i], dx_[i], dz_[i], target);
     newton(dx_, dz_);
@@ -82,7 +82,8 @@ class InteriorPoint {
 
  private:
   static constexpr int kStartSteps = 3;
-  static constexpr int kCorrectors = 2;
+  // Solves are cheap beside a large factorisation; beside a small one they cost more than the iterations they save.
+  static constexpr int kCorrectors = sizeof(T) == 4 ? 2 : 0;
 
   static void swap(double*& a, double*& b) {
     double* t = a;
@@ -98,13 +99,25 @@ class InteriorPoint {
     factor_.solve(right_, dx);
     for (int i = 0; i < n_; ++i) dz[i] = nnls::newton_dual(c_[i], x[i], z[i], dx[i]);
   }
+  // Longest step of at most 1 that keeps both parts non-negative.
   double longest(const double* dx, const double* dz) const {
-    double step = 1;
-    for (int i = 0; i < n_; ++i) {
-      step = nnls::longest_step(step, x[i], dx[i]);
-      step = nnls::longest_step(step, z[i], dz[i]);
+    constexpr int W = Simd<double>::width;
+    Vector<double> tops{};
+    double top = 1;
+    for (int part = 0; part < 2; ++part) {
+      const double *v = part == 0 ? x : z, *dv = part == 0 ? dx : dz;
+      int i = 0;
+      for (; i + W <= n_; i += W) {
+        const Vector<double> b = nnls::blocking(load(v + i), load(dv + i));
+        tops = b > tops ? b : tops;
+      }
+      for (; i < n_; ++i) {
+        const double b = nnls::blocking(v[i], dv[i]);
+        top = b > top ? b : top;
+      }
     }
-    return step;
+    for (int lane = 0; lane < W; ++lane) top = tops[lane] > top ? tops[lane] : top;
+    return 1 / top;
   }
 
   const Problem<D>& S_;

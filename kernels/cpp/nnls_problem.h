@@ -46,16 +46,23 @@ class Problem {
   double x_unit(int i) const { return unit_ * scale_[i]; }  // x = x_unit y
   double z_unit(int i) const { return unit_ / scale_[i]; }  // Q x - q = z_unit (S y - h)
 
-  // out = S v, with the lower triangle read once.
+  // out = S v.
   void multiply(const double* v, double* out) const {
     ++products_;
     for (int i = 0; i < n_; ++i) work_[i] = v[i] * scale_[i], out[i] = 0;
     int i = 0;
-    for (; i + 4 <= n_; i += 4) rows<4>(i, work_, out);
-    for (; i < n_; ++i) rows<1>(i, work_, out);
+    if (n_ <= kInFirstCache) {
+      for (; i + 4 * W <= n_; i += 4 * W) columns<4>(i, work_, out);
+      for (; i + W <= n_; i += W) columns<1>(i, work_, out);
+      for (int j = 0; i < n_ && j < n_; ++j) {
+        for (int k = i; k < n_; ++k) out[k] += Q_[j * n_ + k] * work_[j];
+      }
+    } else {  // what counts is to read the lower triangle only, and once
+      for (; i + 4 <= n_; i += 4) rows<4>(i, work_, out);
+      for (; i < n_; ++i) rows<1>(i, work_, out);
+    }
     for (i = 0; i < n_; ++i) out[i] *= scale_[i];
   }
-
   // Puts the entries in an order in which most of S is outside the envelope.
   void arrange(Pattern& pattern, Workspace& workspace) {
     order_ = workspace.take<int>(n_), first_ = workspace.take<int>(n_);
@@ -91,6 +98,7 @@ class Problem {
   }
 
  private:
+  static constexpr int kInFirstCache = 64;
   static constexpr int kWorthArranging = 256;
   static constexpr double kAsymmetry = sizeof(D) == 8 ? 1e-8 : 1e-4;  // of the unit diagonal
   static constexpr double kDropped = 3e-8;  // what float32 would round away beside the unit diagonal
@@ -105,10 +113,7 @@ class Problem {
       const int rows = n_ - i0 < tile ? n_ - i0 : tile;
       for (int j0 = 0; j0 <= i0; j0 += tile) {
         const int columns = n_ - j0 < tile ? n_ - j0 : tile;
-        for (int j = 0; j < columns; ++j) {
-          const D* upper = Q_ + int64_t{j0 + j} * n_ + i0;
-          for (int i = 0; i < rows; ++i) transposed[i][j] = upper[i];
-        }
+        transpose(Q_ + int64_t{j0} * n_ + i0, n_, rows, columns, transposed[0], tile);
         for (int i = 0; i < rows; ++i) {
           const D *lower = Q_ + int64_t{i0 + i} * n_ + j0, *upper = transposed[i];
           const double row_scale = scale_[i0 + i];
@@ -162,6 +167,18 @@ class Problem {
   static V widen(const float* p) {
     typedef float Half __attribute__((vector_size(kVectorBytes / 2), aligned(alignof(float)), may_alias));
     return __builtin_convertvector(*reinterpret_cast<const Half*>(p), V);
+  }
+
+  // Entries i..i+B*W of the product, from whole columns (which are rows).
+  template <int B>
+  void columns(int i, const double* u, double* out) const {
+    V sums[B]{};
+    for (int j = 0; j < n_; ++j) {
+      const D* column = Q_ + int64_t{j} * n_ + i;
+#pragma GCC unroll 4
+      for (int b = 0; b < B; ++b) sums[b] += widen(column + b * W) * u[j];
+    }
+    for (int b = 0; b < B; ++b) store(out + i + b * W, sums[b]);
   }
 
   // Rows i..i+B of the lower triangle, used as rows and as columns.

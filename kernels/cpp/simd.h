@@ -1,7 +1,7 @@
 // Vectors of the instruction set that this source is being compiled for.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
 
 #ifndef LENSKERN_ISA
 #error "compile with -DLENSKERN_ISA=<name>; see CMakeLists.txt"
@@ -49,11 +49,71 @@ template <class T>
 inline void store(T* p, Vector<T> v) {
   *reinterpret_cast<typename Simd<T>::Unaligned*>(p) = v;
 }
+// Sum of a[i] b[i], in a fixed order.
+inline double dot(const double* a, const double* b, int n) {
+  constexpr int W = Simd<double>::width;
+  Vector<double> even{}, odd{};
+  int i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    even += load(a + i) * load(b + i);
+    odd += load(a + i + W) * load(b + i + W);
+  }
+  double s = 0;
+  for (int j = 0; j < W; ++j) s += even[j] + odd[j];
+  for (; i < n; ++i) s += a[i] * b[i];
+  return s;
+}
+
 template <class T>
 inline T sum(Vector<T> v) {
   T s = v[0];
   for (int i = 1; i < Simd<T>::width; ++i) s += v[i];
   return s;
+}
+
+// One stage of a transpose: swaps the off-diagonal blocks of size S in every 2S x 2S block.
+template <class T, int S>
+inline void swap_blocks(Vector<T>* rows) {
+  constexpr int W = Simd<T>::width;
+  using Index = decltype(Vector<T>{} < Vector<T>{});
+  Index low{}, high{};
+  for (int k = 0; k < W; ++k) {
+    low[k] = (k & S) == 0 ? k : k - S + W;
+    high[k] = (k & S) == 0 ? k + S : k + W;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) {
+    if ((i & S) != 0) continue;
+    const Vector<T> a = rows[i], b = rows[i + S];
+#if defined(__clang__)
+    for (int k = 0; k < W; ++k) {
+      rows[i][k] = low[k] < W ? a[low[k]] : b[low[k] - W];
+      rows[i + S][k] = high[k] < W ? a[high[k]] : b[high[k] - W];
+    }
+#else
+    rows[i] = __builtin_shuffle(a, b, low);
+    rows[i + S] = __builtin_shuffle(a, b, high);
+#endif
+  }
+  if constexpr (2 * S < W) swap_blocks<T, 2 * S>(rows);
+}
+
+// to[i][j] = from[j][i] for a block of rows x columns, i < rows; the strides are those of `from` and `to`.
+template <class T>
+inline void transpose(const T* from, int64_t from_stride, int rows, int columns, T* to, int to_stride) {
+  constexpr int W = Simd<T>::width;
+  const int whole_rows = rows / W * W, whole_columns = columns / W * W;
+  for (int j = 0; j < whole_columns; j += W) {
+    for (int i = 0; i < whole_rows; i += W) {
+      Vector<T> block[W];
+      for (int k = 0; k < W; ++k) block[k] = load(from + (j + k) * from_stride + i);
+      swap_blocks<T, 1>(block);
+      for (int k = 0; k < W; ++k) store(to + (i + k) * to_stride + j, block[k]);
+    }
+  }
+  for (int i = 0; i < rows; ++i) {
+    for (int j = i < whole_rows ? whole_columns : 0; j < columns; ++j) to[i * to_stride + j] = from[j * from_stride + i];
+  }
 }
 
 }  // namespace lenskern::LENSKERN_ISA

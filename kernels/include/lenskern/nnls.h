@@ -75,9 +75,10 @@ LENSKERN_INLINE double gondzio_correction(double product, double mu) {
   return 0;
 }
 
-// Longest step in [0, limit] that keeps v + step * dv >= 0.
-LENSKERN_INLINE double longest_step(double limit, double v, double dv) {
-  return v + limit * dv < 0 ? -v / dv : limit;
+// A step along dv keeps v > 0 non-negative up to a length of 1 / blocking(v, dv), where that is positive.
+template <class V>
+LENSKERN_INLINE V blocking(V v, V dv) {
+  return -dv / v;
 }
 
 }  // namespace lenskern::nnls
