@@ -118,9 +118,12 @@ def on_flat_lanes(function: Callable, core_ndims: Sequence[int]) -> Callable:
         flat = []
         for x, n in zip(operands, core_ndims, strict=True):
             own, core = x.shape[: x.ndim - n], x.shape[x.ndim - n :]
-            if math.prod(own) != 1:
+            if math.prod(batch) == 0:
+                x, own = jnp.zeros(core, x.dtype), (1,)
+            elif math.prod(own) != 1:
                 own = batch
             flat.append(jnp.broadcast_to(x, own + core).reshape(math.prod(own), *core))
-        return [x.reshape(batch + x.shape[1:]) for x in function(*flat)]
+        # Without lanes one runs all the same, for the shapes.
+        return [x[: math.prod(batch)].reshape(batch + x.shape[1:]) for x in function(*flat)]
 
     return apply

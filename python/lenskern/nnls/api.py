@@ -129,7 +129,7 @@ def solution(
     """
     options = Options(method=method, tol=tol, max_iter=max_iter, backend=backend, gradient=gradient)
     Q, q, x0 = _check_problem(Q, q, x0)
-    kappa = _check_kappa(target_kappa, q.dtype)
+    kappa = _check_kappa(target_kappa)
 
     constants = [jax.lax.stop_gradient(a) for a in (Q, q, x0)]
     x, z, status, iterations, passes, residual = solve_p.bind(
@@ -159,9 +159,9 @@ def _check_problem(Q, q, x0):
     return Q, q, jnp.where(jnp.isfinite(x0), x0, 0)
 
 
-def _check_kappa(kappa, dtype):
+def _check_kappa(kappa):
     if not isinstance(kappa, jax.core.Tracer):
-        kappa = _checks.positive_float("target_kappa", kappa)
-    elif kappa.shape != ():
+        return _checks.positive_float("target_kappa", kappa)
+    if kappa.shape != ():
         raise ValueError(f"target_kappa: got shape {kappa.shape}, expected a scalar")
-    return jnp.asarray(kappa, dtype)
+    return kappa

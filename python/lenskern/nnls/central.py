@@ -40,10 +40,9 @@ def central_point(Q, q, kappa, x, z, *, max_iter=50):
         longest = interior.joint_step(y, w, dy, dw)
         step = jnp.where(longest < 1, 0.99 * longest, 1)
         change = jnp.max(jnp.abs(dy) / y)
-        # Near the end every full step halves the change at least, until rounding stops it.
-        go_on = (longest < 1) | ((change > 8 * jnp.finfo(S.dtype).eps) & (change < 0.5 * before))
-        before = jnp.where(longest < 1, jnp.inf, change)
-        return k + 1, y + step * dy, w + step * dw, before, go_on
+        # Below a relative change of 1e-3 Newton's method squares it, until rounding stops it.
+        converging = (change > 8 * jnp.finfo(S.dtype).eps) & (change < 0.5 * before)
+        return k + 1, y + step * dy, w + step * dw, change, (longest < 1) | (change > 1e-3) | converging
 
     state = (0, y, kappa / y, jnp.array(jnp.inf, S.dtype), jnp.isfinite(y).all())
     y = jax.lax.while_loop(lambda s: s[4] & (s[0] < max_iter), newton, state)[1]

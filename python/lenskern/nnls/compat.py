@@ -1,9 +1,6 @@
 """The two functions of jaxnnls: ``from lenskern.nnls import compat as jaxnnls`` replaces ``import jaxnnls``."""
 
-import jax.numpy as jnp
-
 from . import api
-from .solution import Status
 
 
 def solve_nnls(Q, q):
@@ -19,12 +16,12 @@ def solve_nnls(Q, q):
     -------
     x, s, z : (K,) arrays
         Solution, slack (equal to x, which is exact here) and multipliers.
-    converged : int32 scalar array
+    converged : int scalar array
         1 for a certified solution, 0 otherwise.
-    iterations : int32 scalar array
+    iterations : int scalar array
     """
     found = api.solution(Q, q)
-    return found.x, found.x, found.z, jnp.int32(found.status == Status.CERTIFIED), found.iterations
+    return found.x, found.x, found.z, found.certified.astype(int), found.iterations.astype(int)
 
 
 def solve_nnls_primal(Q, q, target_kappa=1e-3):

@@ -18,16 +18,20 @@ def attach(kind, backend, Q, q, kappa, x, z):
     backend : str or None
         Runs the linear solves.
     Q, q : (K, K), (K,) arrays
-    kappa : scalar array
+    kappa : float or scalar array
         Complementarity x∘z of the relaxed problem, in the units of qx.
     x, z : (K,) arrays
         Solution and multipliers, constant as far as differentiation is concerned.
     """
-    return {"exact": _exact, "relaxed": _relaxed}[kind](backend, Q, q, kappa, x, z)
+    if kind == "exact":
+        return _exact(backend, Q, q, x, z)
+    # A number stays out of the program unless it is differentiated; an array has to be an operand.
+    number, kappa = (kappa, None) if isinstance(kappa, float) else (None, kappa)
+    return _relaxed(backend, number, Q, q, kappa, x, z)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _exact(backend, Q, q, kappa, x, z):
+def _exact(backend, Q, q, x, z):
     return x, z
 
 
@@ -36,29 +40,30 @@ def _exact_jvp(backend, primals, tangents):
     # On the support F the solution obeys Q[F,F] x_F = q_F, and x is 0 elsewhere:
     #     dx_F = Q[F,F]⁻¹ (dq − dQ x)_F,
     # and outside F the multipliers z = Qx − q vary as dz = dQ x + Q dx − dq.
-    Q, q, kappa, x, z = primals
+    Q, q, x, z = primals
     # Q stands for a symmetric matrix: only the symmetric part of its tangent counts.
     dQ, dq = _symmetric(tangents[0]), tangents[1]
-    x, z = _exact(backend, Q, q, kappa, x, z)
+    x, z = _exact(backend, Q, q, x, z)
     free = x > 0
-    right = dq - jnp.dot(dQ, x, precision="highest")
-    # The support of a failed lane is unknown; NaN must reach its gradient too.
-    b = jnp.where(free, right, 0) * jnp.where(jnp.isnan(x).any(), jnp.nan, 1).astype(x.dtype)
-    dx = _symmetric_solve(backend, _symmetric(Q), free, b)
-    dz = jnp.where(z > 0, jnp.dot(_symmetric(Q), dx, precision="highest") - right, 0)
+    # The support of a failed lane is unknown: its derivative is NaN, forward (dx, dz) and backward (right).
+    known = jnp.where(jnp.isnan(x).any(), jnp.nan, 1).astype(x.dtype)
+    right = (dq - jnp.dot(dQ, x, precision="highest")) * known
+    dx = _symmetric_solve(backend, _symmetric(Q), free, jnp.where(free, right, 0)) * known
+    dz = jnp.where(z > 0, jnp.dot(_symmetric(Q), dx, precision="highest") - right, 0) * known
     return (x, z), (dx, dz)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _relaxed(backend, Q, q, kappa, x, z):
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _relaxed(backend, number, Q, q, kappa, x, z):
     return x, z
 
 
 @_relaxed.defjvp
-def _relaxed_jvp(backend, primals, tangents):
+def _relaxed_jvp(backend, number, primals, tangents):
     # The derivative of x is taken to be that of the central point; that of z follows from x∘z = κ there.
     Q, q, kappa, x, z = primals
-    values = _relaxed(backend, Q, q, kappa, x, z)
+    values = _relaxed(backend, number, Q, q, kappa, x, z)
+    kappa = jnp.asarray(number if kappa is None else kappa, q.dtype)
     centre, dx = jax.jvp(lambda Q, q: _central_point(backend, Q, q, kappa, x, z), (Q, q), tuple(tangents[:2]))
     return values, (dx, -kappa / centre**2 * dx)
 

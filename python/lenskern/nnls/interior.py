@@ -3,6 +3,7 @@
 References: S. Mehrotra, SIAM J. Optim. 2, 575 (1992); J. Gondzio, Comput. Optim. Appl. 6, 137 (1996).
 """
 
+import jax
 import jax.numpy as jnp
 
 from . import certificate, linear
@@ -61,15 +62,17 @@ def iterate(S, h, y, w, correctors=2):
     dy, dw = direction(r, -y * w + target - dy * dw)
     a = joint_step(y, w, dy, dw)
 
-    for _ in range(correctors):
+    def correct(_, direction_and_step):
+        dy, dw, a = direction_and_step
         longer = jnp.minimum(1, a + 0.3)
         product = (y + longer * dy) * (w + longer * dw)
         push = jnp.maximum(jnp.clip(product, 0.1 * target, 10 * target) - product, -10 * target)
         cy, cw = direction(jnp.zeros_like(r), push)
         b = joint_step(y, w, dy + cy, dw + cw)
         better = b >= a + 0.1 * (longer - a)
-        dy, dw, a = jnp.where(better, dy + cy, dy), jnp.where(better, dw + cw, dw), jnp.where(better, b, a)
+        return jnp.where(better, dy + cy, dy), jnp.where(better, dw + cw, dw), jnp.where(better, b, a)
 
+    dy, dw, a = jax.lax.fori_loop(0, correctors, correct, (dy, dw, a))
     a = jnp.minimum(1, 0.99 * a)
     new_y, new_w = y + a * dy, w + a * dw
     useful = ok & (a > 0) & (new_y > 0).all() & (new_w > 0).all()

@@ -6,7 +6,7 @@ Reference: S. Boyd et al., Foundations and Trends in Machine Learning 3, 1 (2011
 import jax
 import jax.numpy as jnp
 
-from .. import linear, scaling
+from .. import certificate, linear, scaling
 from ..solution import Status
 
 
@@ -44,7 +44,9 @@ def solve(Q, q, x0, *, tol, max_iter, relaxation=1.6, adapt_every=40):
 
     rho = jnp.array(0.1, S.dtype)
     v = scaling.starting_point(problem, x0)
-    state = (jnp.int32(0), rho, factor(rho), v, jnp.zeros_like(h), scaling.solved_by_zero(problem))
+    # At the solution the scaled multiplier u is the gradient over −ρ.
+    u = -jnp.maximum(certificate.gradient(S, h, v), 0) / rho
+    state = (jnp.int32(0), rho, factor(rho), v, u, scaling.solved_by_zero(problem))
     k, _, _, v, _, met = jax.lax.while_loop(lambda s: (s[0] < max_iter) & ~s[5], iterate, state)
     v = jnp.where(scaling.solved_by_zero(problem), 0, v)
     return scaling.results(problem, v, jnp.where(met, Status.CONVERGED, Status.MAX_ITER), k, jnp.int32(0), tol)
