@@ -1,4 +1,8 @@
 // lenskern._kernels._cpp: the handlers as capsules, and what they were built with. Nothing is registered here.
+#include <functional>
+#include <thread>
+#include <vector>
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
@@ -16,7 +20,26 @@ namespace py = pybind11;
 
 namespace {
 
-using Array = py::array_t<double, py::array::c_style>;
+template <class T>
+using ArrayOf = py::array_t<T, py::array::c_style>;
+using Array = ArrayOf<double>;
+
+template <class T>
+ArrayOf<T> cholesky(const ArrayOf<T>& A, int threads) {
+  if (A.ndim() != 2 || A.shape(0) != A.shape(1)) throw py::value_error("cholesky: expected A of shape (K, K)");
+  const int n = static_cast<int>(A.shape(0));
+  ArrayOf<T> L({n, n});
+  bool positive = false;
+  std::vector<std::thread> helpers;
+  lenskern::Crew::run(
+      1, threads, [&](std::function<void()> task) { helpers.emplace_back(std::move(task)); },
+      [&](int64_t, lenskern::Crew::Worker& worker) {
+        positive = lenskern::nnls_kernels<T>().cholesky(n, A.data(), L.mutable_data(), worker);
+      });
+  for (std::thread& helper : helpers) helper.join();
+  if (!positive) throw py::value_error("cholesky: A is not positive definite");
+  return L;
+}
 
 // Solves one problem on the calling thread and returns what the solver counted on the way.
 py::dict nnls_flops(const Array& Q, const Array& q, double tol, int max_iter) {
@@ -49,6 +72,9 @@ PYBIND11_MODULE(_cpp, m) {
         "Name of the instruction set in use: baseline, avx2 or avx512.");
   m.def("nnls_flops", nnls_flops, py::arg("Q"), py::arg("q"), py::arg("tol") = 1e-12, py::arg("max_iter") = 50,
         "Floating-point operations of one float64 solve, in single and in double precision.");
+  m.def("cholesky", cholesky<double>, py::arg("A").noconvert(), py::arg("threads") = 1,
+        "Lower Cholesky factor of a float32 or float64 matrix by the solver's own factorisation.");
+  m.def("cholesky", cholesky<float>, py::arg("A").noconvert(), py::arg("threads") = 1);
   m.def(
       "targets",
       [] {

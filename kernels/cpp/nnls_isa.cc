@@ -40,11 +40,40 @@ nnls::Status solve_on_free(const nnls::FreeLane<D>& lane, void* memory, Crew::Wo
   return free_solve(lane, scratch.workspace, scratch.single_precision, worker);
 }
 
+template <class T>
+bool cholesky(int n, const T* A, T* L, Crew::Worker& worker) {
+  constexpr int R = Panels<T>::rows;
+  const int count = Panels<T>::count(n);
+  Buffer panels, vectors, starts;
+  T* packed = panels.reserve<T>(Panels<T>::size(n));
+  T* inverse = vectors.reserve<T>(2 * Panels<T>::padded(n));
+  int* start = starts.reserve<int>(count);
+  if (packed == nullptr || inverse == nullptr || start == nullptr) return false;
+  T* shift = inverse + Panels<T>::padded(n);
+  for (int i = 0; i < Panels<T>::padded(n); ++i) shift[i] = 0;
+  worker.parallel_for(count, [&](int p) {
+    start[p] = 0;
+    for (int k = 0; k < (p + 1) * R; ++k) {
+      T* out = packed + Panels<T>::offset(p) + k * R;
+      for (int r = 0; r < R; ++r) {
+        const int i = p * R + r;
+        out[r] = i < n && k < n ? A[int64_t{k} * n + i] : T(i == k);
+      }
+    }
+  });
+  if (!Cholesky<T>::factor(n, start, packed, shift, packed, inverse, worker)) return false;
+  worker.parallel_for(n, [&](int i) {
+    const T* row = packed + Panels<T>::offset(i / R) + i % R;
+    for (int k = 0; k < n; ++k) L[int64_t{i} * n + k] = k <= i ? row[k * R] : T(0);
+  });
+  return true;
+}
+
 }  // namespace
 
 template <class D>
 NnlsKernels<D> nnls_kernels() {
-  return {solve<D>, solve_on_free<D>, [] { return static_cast<void*>(new (std::nothrow) Scratch); },
+  return {solve<D>, solve_on_free<D>, cholesky<D>, [] { return static_cast<void*>(new (std::nothrow) Scratch); },
           [](void* scratch) { delete static_cast<Scratch*>(scratch); }};
 }
 template NnlsKernels<float> nnls_kernels<float>();
