@@ -62,7 +62,7 @@ def test_calls_alternate():
 
     ticks = []
     calls = {name: lambda name=name: call(name) for name in "ab"}
-    times = timing.alternate(calls, runs=5, warmups=1, tick=lambda: ticks.append(1))
+    times = timing.alternate(calls, runs=5, warmups=1, rest=0, tick=lambda: ticks.append(1))
     assert "".join(order) == "ab" + "abbaabbaab"
     assert len(ticks) == timing.steps(calls, runs=5, warmups=1) == 12
     assert all(len(t.seconds) == 5 and 0 <= t.minimum <= t.median for t in times.values())

@@ -7,6 +7,7 @@ from importlib import import_module
 NAMES = {
     "nnls": "non-negative systems of lens inversions, beside jaxnnls and autoarray",
     "robustness": "several hundred generated systems: what is certified, and is it right",
+    "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "survey": "all methods, tolerances and iteration caps on the same systems",
 }
 

@@ -25,7 +25,7 @@ class Timing:
         return float(min(self.seconds))
 
 
-def alternate(calls, runs=5, warmups=1, tick=lambda: None):
+def alternate(calls, runs=5, warmups=1, rest=0.3, tick=lambda: None):
     """Time several calls in turns.
 
     Every call first runs ``warmups`` times, so that no compilation is timed. Then each round runs all of them once,
@@ -39,6 +39,9 @@ def alternate(calls, runs=5, warmups=1, tick=lambda: None):
         Rounds, at least 5: a median of fewer says little.
     warmups : int
         At least 1.
+    rest : float
+        Seconds of sleep before each measured run. Idle BLAS and XLA threads of the call before spin for tens of
+        milliseconds, and the next call would pay for them.
     tick : callable
         Called after every single run, for a progress bar; see `steps`.
 
@@ -58,6 +61,7 @@ def alternate(calls, runs=5, warmups=1, tick=lambda: None):
     gc.collect()
     for turn in range(runs):
         for name in list(calls)[:: -1 if turn % 2 else 1]:
+            time.sleep(rest)
             start = time.perf_counter()
             jax.block_until_ready(calls[name]())
             seconds[name].append(time.perf_counter() - start)
