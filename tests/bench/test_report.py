@@ -1,4 +1,5 @@
 import json
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +9,16 @@ from lenskern.bench import report, timing
 
 
 def test_records_have_every_field_and_survive_json(tmp_path):
-    record = report.record(benchmark="nnls", case="mge", system="lenskern", batch=4, median_s=0.5, extra=[1, 2])
+    record = report.record(benchmark="nnls", case="mge", system="lenskern", batch=4, median_s=0.5, extra=[1, 2.5])
     assert set(report.FIELDS) <= set(record)
-    assert record["extra"] == [1, 2] and record["floor_s"] is None
+    assert record["extra"] == [1, 2.5] and record["floor_s"] is None
     assert set(record["device"]) == {"platform", "model", "count", "cores"}
     assert record["versions"]["jax"] and "jaxnnls" in record["versions"]
     path = tmp_path / "folder" / "records.json"
     report.write(path, [record])
     assert report.read(path) == json.loads(json.dumps([record]))
+    report.write(path, [{"error": math.nan, "lanes": [math.inf, 1]}])
+    assert report.read(path) == [{"error": None, "lanes": [None, 1]}]
 
 
 def test_records_do_not_name_the_machine():

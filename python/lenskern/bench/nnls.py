@@ -154,7 +154,7 @@ def measure_batch(case, systems, solvers, runs, rates, tick):
     compiled, backend = {}, {}
     for key, solve in solvers.items():
         lowered = jax.jit(jax.vmap(solve)).lower(Q, q)
-        backend[key] = used_backend(lowered.as_text()) if key[0] == "lenskern" else key[1]
+        backend[key] = used_backend(lowered.as_text()) if key[1] == "auto" else key[1]
         compiled[key] = lowered.compile()
     calls = {key: (lambda solve=solve: solve(Q, q)) for key, solve in compiled.items()}
     times = timing.alternate(calls, runs, tick=tick)
@@ -243,9 +243,9 @@ def outcome_of(result, systems):
     else:
         x, done, iterations = result
     solutions = list(zip(systems, np.asarray(x), strict=True))
-    errors = np.array([np.abs(y - s.x).max() for s, y in solutions])
+    errors = _nan_to_inf([np.abs(y - s.x).max() for s, y in solutions])
     relative = errors / np.array([np.abs(s.x).max() for s in systems])
-    residuals = np.array([oracle.kkt_residual(s.Q, s.q, y) for s, y in solutions])
+    residuals = _nan_to_inf([oracle.kkt_residual(s.Q, s.q, y) for s, y in solutions])
     return counts | {
         "max_abs_err": float(errors.max()),
         "max_rel_err": float(relative.max()),
@@ -256,6 +256,12 @@ def outcome_of(result, systems):
         "iterations": float(np.median(iterations)),
         "iterations_max": int(np.max(iterations)),
     }
+
+
+def _nan_to_inf(values):
+    """NaN, from a solver that gave up, is as wrong as can be."""
+    values = np.asarray(values)
+    return np.where(np.isnan(values), np.inf, values)
 
 
 def text(records):

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import platform
 import sys
@@ -87,10 +88,18 @@ def versions():
 
 
 def write(path, records):
-    """Write the records as JSON; the folder is made if it is not there."""
+    """Write the records as JSON, infinity and NaN as null; the folder is made if it is not there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(records, indent=1) + "\n")
+    path.write_text(json.dumps(_finite(records), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(path):

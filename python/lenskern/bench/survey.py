@@ -101,7 +101,7 @@ def measure(systems, tried, with_peers=True, runs=3):
                     outcome = {"certified": False, "status": "CONVERGED" if converged else "MAX_ITER", "passes": None}
                 else:
                     x, iterations = result.x, result.iterations
-                    backend = used_backend(solve.lower(Q, q).as_text())
+                    backend = backend or used_backend(solve.lower(Q, q).as_text())
                     outcome = {
                         "certified": bool(result.certified),
                         "status": nnls.Status(int(result.status)).name,
