@@ -61,7 +61,7 @@ ffi::Error run_lanes(int64_t lanes, int64_t n, ffi::ThreadPool& pool, const Nnls
 template <ffi::DataType dtype>
 ffi::Error solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::AnyBuffer x0, ffi::AnyBuffer x,
                  ffi::AnyBuffer z, ffi::AnyBuffer status, ffi::AnyBuffer iterations, ffi::AnyBuffer passes,
-                 ffi::AnyBuffer residual, nnls::Options options) {
+                 ffi::AnyBuffer residual, float* factor, nnls::Options options) {
   using D = ffi::NativeType<dtype>;
   const Dimensions batch = status.dimensions();
   const int64_t lanes = status.element_count(), n = x.dimensions().back();
@@ -75,7 +75,8 @@ ffi::Error solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::
                              q.typed_data<D>() + q_at[i],
                              warm ? x0.typed_data<D>() + x0_at[i] : nullptr,
                              x.typed_data<D>() + i * n,
-                             z.typed_data<D>() + i * n};
+                             z.typed_data<D>() + i * n,
+                             factor == nullptr ? nullptr : factor + i * nnls::kept_words(n)};
     const nnls::Outcome outcome = kernel.solve(lane, options, scratch, worker);
     status.typed_data<int32_t>()[i] = outcome.status;
     iterations.typed_data<int32_t>()[i] = outcome.iterations;
@@ -87,17 +88,22 @@ ffi::Error solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::
 
 template <ffi::DataType dtype>
 ffi::Error free_solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer free, ffi::AnyBuffer b,
-                      ffi::AnyBuffer y) {
+                      ffi::AnyBuffer factor, ffi::AnyBuffer y) {
   using D = ffi::NativeType<dtype>;
   const Dimensions shape = y.dimensions();
   const Dimensions batch(shape.begin(), shape.size() - 1);
   const int64_t n = shape.back(), lanes = static_cast<int64_t>(y.element_count()) / n;
   const LaneOffsets Q_at(batch, Q.dimensions(), n * n), free_at(batch, free.dimensions(), n),
-      b_at(batch, b.dimensions(), n);
+      b_at(batch, b.dimensions(), n), factor_at(batch, factor.dimensions(), factor.dimensions().back());
+  const bool kept = factor.dimensions().back() == nnls::kept_words(n);
   const NnlsKernels<D> kernel = nnls_kernels<D>();
   return run_lanes(lanes, n, pool, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
-    const nnls::FreeLane<D> lane{static_cast<int>(n), Q.typed_data<D>() + Q_at[i], free.typed_data<bool>() + free_at[i],
-                                 b.typed_data<D>() + b_at[i], y.typed_data<D>() + i * n};
+    const nnls::FreeLane<D> lane{static_cast<int>(n),
+                                 Q.typed_data<D>() + Q_at[i],
+                                 free.typed_data<bool>() + free_at[i],
+                                 b.typed_data<D>() + b_at[i],
+                                 kept ? factor.typed_data<float>() + factor_at[i] : nullptr,
+                                 y.typed_data<D>() + i * n};
     return kernel.free_solve(lane, scratch, worker) != nnls::kOutOfMemory;
   });
 }
@@ -109,20 +115,28 @@ ffi::Error unsupported(ffi::DataType) {
 ffi::Error solve_any(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::AnyBuffer x0,
                      ffi::Result<ffi::AnyBuffer> x, ffi::Result<ffi::AnyBuffer> z, ffi::Result<ffi::AnyBuffer> status,
                      ffi::Result<ffi::AnyBuffer> iterations, ffi::Result<ffi::AnyBuffer> passes,
-                     ffi::Result<ffi::AnyBuffer> residual, double tol, int32_t max_iter) {
+                     ffi::Result<ffi::AnyBuffer> residual, ffi::RemainingRets more, double tol, int32_t max_iter) {
   const nnls::Options options{tol, max_iter};
+  float* factor = nullptr;
+  if (more.size() == 1) {
+    const auto kept = more.get<ffi::AnyBuffer>(0);
+    if (kept.has_error()) return kept.error();
+    if ((*kept)->dimensions().back() == nnls::kept_words((*x).dimensions().back())) {
+      factor = (*kept)->typed_data<float>();
+    }
+  }
   switch (Q.element_type()) {
-    case ffi::F64: return solve<ffi::F64>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, options);
-    case ffi::F32: return solve<ffi::F32>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, options);
+    case ffi::F64: return solve<ffi::F64>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, factor, options);
+    case ffi::F32: return solve<ffi::F32>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, factor, options);
     default: return unsupported(Q.element_type());
   }
 }
 
 ffi::Error free_solve_any(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer free, ffi::AnyBuffer b,
-                          ffi::Result<ffi::AnyBuffer> y) {
+                          ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y) {
   switch (Q.element_type()) {
-    case ffi::F64: return free_solve<ffi::F64>(pool, Q, free, b, *y);
-    case ffi::F32: return free_solve<ffi::F32>(pool, Q, free, b, *y);
+    case ffi::F64: return free_solve<ffi::F64>(pool, Q, free, b, factor, *y);
+    case ffi::F32: return free_solve<ffi::F32>(pool, Q, free, b, factor, *y);
     default: return unsupported(Q.element_type());
   }
 }
@@ -142,6 +156,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernNnlsSolve, lenskern::solve_any,
                                   .Ret<ffi::AnyBuffer>()  // iterations (...)
                                   .Ret<ffi::AnyBuffer>()  // passes (...)
                                   .Ret<ffi::AnyBuffer>()  // residual (...)
+                                  .RemainingRets()        // the factor (..., kept_words(n)), where asked for
                                   .Attr<double>("tol")
                                   .Attr<int32_t>("max_iter"));
 
@@ -151,4 +166,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernNnlsFreeSolve, lenskern::free_solve_any,
                                   .Arg<ffi::AnyBuffer>()   // Q (..., n, n)
                                   .Arg<ffi::AnyBuffer>()   // free (..., n)
                                   .Arg<ffi::AnyBuffer>()   // b (..., n)
+                                  .Arg<ffi::AnyBuffer>()   // factor (..., kept_words(n)), or (..., 0) for none
                                   .Ret<ffi::AnyBuffer>());  // y (..., n)

@@ -48,7 +48,7 @@ py::dict nnls_flops(const Array& Q, const Array& q, double tol, int max_iter) {
   }
   const int n = static_cast<int>(q.shape(0));
   Array x(n), z(n);
-  const lenskern::nnls::Lane<double> lane{n, Q.data(), q.data(), nullptr, x.mutable_data(), z.mutable_data()};
+  const lenskern::nnls::Lane<double> lane{n, Q.data(), q.data(), nullptr, x.mutable_data(), z.mutable_data(), nullptr};
   const auto kernel = lenskern::nnls_kernels<double>();
   lenskern::nnls::Outcome outcome;
   lenskern::Crew::run(1, 1, nullptr, [&](int64_t, lenskern::Crew::Worker& worker) {

@@ -52,6 +52,21 @@ class ActiveSet {
     return (begin_fast(b, worker) && polish(kRounding)) || (begin_exact(b, worker) && polish(kRounding));
   }
 
+  // The same with the factor that a solve kept, of this F or a larger one. False where it does not do.
+  bool solve_kept(const double* b, const float* kept) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return factors_.fast.restore(n_, kept) && begin(factors_.fast, b) && polish(kRounding);
+    }
+    return false;
+  }
+  // Keeps the factor of F for that.
+  void keep(bool certified, float* kept) const {
+    reinterpret_cast<int*>(kept)[0] = 0;  // nothing kept
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (certified && !exact_) factors_.fast.save(kept);
+    }
+  }
+
   // Whether y = 0 is certified; becomes the answer either way.
   bool accept_zero() {
     for (int i = 0; i < n_; ++i) y[i] = 0;
@@ -85,26 +100,34 @@ class ActiveSet {
     return factors_.exact.load(S_, worker) && begin(factors_.exact, kExactShift, b, worker);
   }
 
+  template <class P>
+  bool begin(Factor<P>& factor, double shift, const double* b, Crew::Worker& worker) {
+    int m = 0;
+    for (int k = 0; k < n_; ++k) {
+      if (free[S_.order()[k]]) positions_[m++] = k;
+    }
+    return factor.set(positions_, m, shift, worker) && begin(factor, b);
+  }
   // Preconditioned conjugate gradients in float64, begun coarsely here and continued by polish(). Their residual is kept
   // on all entries: it is the gradient too.
   template <class P>
-  bool begin(Factor<P>& factor, double shift, const double* b, Crew::Worker& worker) {
+  bool begin(const Factor<P>& factor, const double* b) {
     m_ = 0;
-    for (int k = 0; k < n_; ++k) {
-      const int i = S_.order()[k];
-      if (free[i]) positions_[m_] = k, index_[m_++] = i;
+    for (int i = 0; i < n_; ++i) {
+      if (free[i]) index_[m_++] = i;
       y[i] = p_[i] = v_[i] = 0, w[i] = -b[i];
     }
     b_max_ = largest_on_free(b), wv_ = 1, steps_ = 0;
     exact_ = static_cast<const void*>(&factor) == &factors_.exact;
-    return factor.set(positions_, m_, shift, worker) && polish(kCoarse);
+    return polish(kCoarse);
   }
   bool polish(double relative) {
     while (largest_on_free(w) > relative * b_max_) {
       if (steps_ == kPolishSteps) return false;
-      if (exact_) factors_.exact.solve(w, v_); else factors_.fast.solve(w, v_);
+      for (int i = 0; i < n_; ++i) Sp_[i] = free[i] ? w[i] : 0;  // a kept factor may be that of a larger set
+      if (exact_) factors_.exact.solve(Sp_, v_); else factors_.fast.solve(Sp_, v_);
       const double next = dot_on_free(w, v_), beta = steps_ == 0 ? 0 : next / wv_;
-      for (int i = 0; i < n_; ++i) p_[i] = beta * p_[i] - v_[i];
+      for (int i = 0; i < n_; ++i) p_[i] = free[i] ? beta * p_[i] - v_[i] : 0;
       S_.multiply(p_, Sp_);
       const double pSp = dot_on_free(p_, Sp_);
       if (!(pSp > 0) || !(next > 0)) return false;
@@ -145,7 +168,7 @@ class ActiveSet {
   const double tol_;
   int failures_ = 0;
   int m_ = 0;
-  int *index_, *positions_;  // of F: the entries and their positions in the order
+  int *index_, *positions_;  // of F: the entries, and their positions in the order of the unknowns
   bool* wrong_;
   double *p_, *Sp_, *v_;
   double b_max_ = 0, wv_ = 1;  // of the conjugate gradients under way

@@ -25,6 +25,7 @@ class Crossover {
     outcome.status = problem.load(lane.Q, lane.q, lane.n, factors_.pattern, workspace_);
     ActiveSet<D, T> active(problem, factors_, options_.tol, workspace_);
     if (outcome.status == nnls::kCertified) outcome.status = search(problem, lane.x0, active, outcome.iterations);
+    if (lane.factor != nullptr) active.keep(outcome.status == nnls::kCertified && active.passes > 0, lane.factor);
     outcome.passes = active.passes;
     outcome.residual = active.residual;
     (sizeof(T) == 4 ? outcome.single_flops : outcome.double_flops) = factors_.fast.take_flops();
@@ -104,13 +105,17 @@ nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Fac
   const int n = lane.n;
   if (!workspace.start(Problem<D>::kVectors + ActiveSet<D, T>::kVectors, n)) return nnls::kOutOfMemory;
   Problem<D> problem;
-  nnls::Status status = problem.load(lane.Q, lane.b, n, factors.pattern, workspace);
+  nnls::Status status = lane.factor == nullptr ? problem.load(lane.Q, lane.b, n, factors.pattern, workspace)
+                                               : problem.load_trusted(lane.Q, lane.b, n, workspace);
   if (status == nnls::kCertified) {
-    problem.arrange(factors.pattern, workspace);
-    if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;
     ActiveSet<D, T> active(problem, factors, 0, workspace);
     for (int i = 0; i < n; ++i) active.free[i] = lane.free[i];
-    if (!active.solve(problem.h(), worker)) status = nnls::kStalled;
+    if (lane.factor == nullptr || !active.solve_kept(problem.h(), lane.factor)) {
+      if (lane.factor != nullptr) return free_solve<D, T>({n, lane.Q, lane.free, lane.b, nullptr, lane.y}, workspace, factors, worker);
+      problem.arrange(factors.pattern, workspace);
+      if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;
+      if (!active.solve(problem.h(), worker)) status = nnls::kStalled;
+    }
     for (int i = 0; i < n; ++i) lane.y[i] = static_cast<D>(lane.free[i] ? active.y[i] * problem.x_unit(i) : 0);
   }
   if (status != nnls::kCertified && status != nnls::kStalled) {

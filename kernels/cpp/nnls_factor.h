@@ -56,6 +56,34 @@ class Factor {
     return false;
   }
 
+  // Writes the factor of S[F,F], if that is what was set last, to kept_words(n) at `kept`, for `restore`.
+  void save(float* kept) const {
+    static_assert(sizeof(T) == sizeof(float) && sizeof(int) == sizeof(float));
+    if (at_ == nullptr) return;
+    Kept to(n_, kept);
+    to.head[0] = 1, to.head[1] = m_;
+    std::memcpy(to.order, order_, sizeof(int) * n_);
+    std::memcpy(to.positions, at_, sizeof(int) * m_);
+    std::memcpy(to.start, start_.get<int>(), sizeof(int) * Panels<T>::count(m_));
+    std::memcpy(to.inverse, inverse_.get<T>(), sizeof(T) * Panels<T>::padded(m_));
+    std::memcpy(to.panels, factor_.get<T>(), sizeof(T) * Panels<T>::size(m_));
+  }
+  // False where there is nothing to restore.
+  bool restore(int n, const float* kept) {
+    const Kept from(n, const_cast<float*>(kept));
+    if (from.head[0] != 1) return false;
+    n_ = n, m_ = from.head[1], order_ = from.order, at_ = from.positions;
+    const int64_t size = Panels<T>::size(m_), padded = Panels<T>::padded(m_);
+    if (!factor_.reserve<T>(size) || !inverse_.reserve<T>(padded) || !vector_.reserve<T>(padded) ||
+        !start_.reserve<int>(padded)) {
+      return false;
+    }
+    std::memcpy(start_.get<int>(), from.start, sizeof(int) * Panels<T>::count(m_));
+    std::memcpy(inverse_.get<T>(), from.inverse, sizeof(T) * padded);
+    std::memcpy(factor_.get<T>(), from.panels, sizeof(T) * size);
+    return true;
+  }
+
   // Floating-point operations since the last call.
   double take_flops() const {
     const double count = flops_;
@@ -83,6 +111,21 @@ class Factor {
   static constexpr double kLargestExtra = 1e30;
   static constexpr double kZero = sizeof(T) == 4 ? 1e-4 : 1e-13;
   static double next(double shift) { return shift == 0 ? kFirstShift : 4 * shift; }
+
+  // The parts of a kept factor.
+  struct Kept {
+    Kept(int n, float* words) {
+      const int64_t padded = (n + 31) / 32 * 32;
+      head = reinterpret_cast<int*>(words);
+      order = reinterpret_cast<int*>(words + 16);
+      positions = order + padded;
+      start = positions + padded;
+      inverse = words + 16 + 3 * padded;
+      panels = inverse + padded;
+    }
+    int *head, *order, *positions, *start;
+    float *inverse, *panels;
+  };
 
   int position(int i) const { return at_ == nullptr ? i : at_[i]; }
   int entry(int i) const { return order_[position(i)]; }

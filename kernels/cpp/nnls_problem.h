@@ -19,26 +19,30 @@ class Problem {
 
   // Sets everything and says whether the problem can be solved.
   nnls::Status load(const D* Q, const D* q, int n, Pattern& pattern, Workspace& workspace) {
+    nnls::Status status = load_trusted(Q, q, n, workspace);
+    if (status == nnls::kNotFinite) return status;
+    arranged_ = n >= kWorthArranging;
+    if (arranged_ && !pattern.reserve(n)) return nnls::kOutOfMemory;
+    const nnls::Status inside = inspect(arranged_ ? &pattern : nullptr);
+    return inside == nnls::kCertified ? status : inside;
+  }
+  // The same, but looks at the diagonal only.
+  nnls::Status load_trusted(const D* Q, const D* q, int n, Workspace& workspace) {
     Q_ = Q, n_ = n;
     scale_ = workspace.take<double>(n), h_ = workspace.take<double>(n), work_ = workspace.take<double>(n);
+    nnls::Status status = nnls::kCertified;
+    double top = 0;
     for (int i = 0; i < n; ++i) {
       const double d = Q[int64_t{i} * n + i];
       if (!std::isfinite(d) || !std::isfinite(q[i])) return nnls::kNotFinite;
+      if (!(d > 0)) status = nnls::kNotPositiveDefinite;
       scale_[i] = d > 0 ? 1 / std::sqrt(d) : 0;
-    }
-    arranged_ = n >= kWorthArranging;
-    if (arranged_ && !pattern.reserve(n)) return nnls::kOutOfMemory;
-    const nnls::Status status = inspect(arranged_ ? &pattern : nullptr);
-    if (status != nnls::kCertified) return status;
-    double top = 0;
-    for (int i = 0; i < n; ++i) {
-      if (scale_[i] == 0) return nnls::kNotPositiveDefinite;
       h_[i] = q[i] * scale_[i];
       top = std::fabs(h_[i]) > top ? std::fabs(h_[i]) : top;
     }
     unit_ = top > 0 ? top : 1;
     for (int i = 0; i < n; ++i) h_[i] /= unit_;
-    return nnls::kCertified;
+    return status;
   }
 
   int size() const { return n_; }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lenskern import _primitive, backends, nnls
-from lenskern.nnls.primitive import free_solve_p, solve_p
+from lenskern.nnls.primitive import free_solve_p, kept_words, solve_and_keep_p, solve_p
 
 
 def bind(Q, q, x0, backend):
@@ -42,7 +42,7 @@ def test_free_solve(backend, make_systems, dtype):
     Q, b = (a.astype(dtype) for a in make_systems(4, K=7, condition=100))
     free = np.random.default_rng(0).random((4, 7)) < 0.6
     free[0], free[1] = True, False
-    y = free_solve_p.bind(Q, free, b, backend=backend)[0]
+    y = free_solve_p.bind(Q, free, b, np.zeros((1, 0), np.float32), backend=backend)[0]
     assert y.dtype == dtype
     for lane in range(4):
         F = np.nonzero(free[lane])[0]
@@ -51,7 +51,7 @@ def test_free_solve(backend, make_systems, dtype):
         tolerance = (1e-11 if dtype == "float64" else 1e-5) * max(np.abs(wanted).max(), 1e-300)
         np.testing.assert_allclose(y[lane], wanted, rtol=0, atol=tolerance)
         np.testing.assert_array_equal(y[lane][~free[lane]], 0)
-    shared = free_solve_p.bind(Q[2:3], free[2:3], b, backend=backend)[0]
+    shared = free_solve_p.bind(Q[2:3], free[2:3], b, np.zeros((1, 0), np.float32), backend=backend)[0]
     np.testing.assert_allclose(shared[2], y[2], rtol=1e-12 if dtype == "float64" else 1e-5)
 
 
@@ -92,3 +92,44 @@ def test_several_threads_make_their_first_call(make_systems):
         for i, x in enumerate(pool.map(call, range(6))):
             wanted = nnls.solve(Q[i], q[i], backend="reference")
             np.testing.assert_allclose(x, wanted, rtol=0, atol=1e-9 * np.abs(x).max())
+
+
+def test_kept_factor(make_systems):
+    """The factor that a solve keeps gives what a fresh one gives, on the support and on part of it."""
+    if not backends.availability("cpp").available:
+        pytest.skip(backends.availability("cpp").reason)
+    Q, q = make_systems(3, K=200, condition=1e6)
+    x, *_, kept = solve_and_keep_p.bind(
+        Q, q, np.zeros((1, 0)), method="crossover", tol=1e-12, max_iter=50, backend="cpp"
+    )
+    assert kept.shape == (3, kept_words(200, "crossover", "cpp"))
+    assert kept.view(np.int32)[:, 0].tolist() == [1, 1, 1]
+    b = np.random.default_rng(5).normal(size=(3, 200))
+    free = np.asarray(x) > 0
+    fewer = free & (np.arange(200) % 7 > 0)
+    none = np.zeros((1, 0), np.float32)
+    for support in (free, fewer):
+        fresh = free_solve_p.bind(Q, support, b, none, backend="cpp")[0]
+        again = free_solve_p.bind(Q, support, b, kept, backend="cpp")[0]
+        np.testing.assert_allclose(again, fresh, rtol=0, atol=1e-9 * np.abs(fresh).max())
+        np.testing.assert_array_equal(again == 0, ~support)
+    # a set that the factor does not cover is solved without it
+    more = np.ones_like(free)
+    fresh = free_solve_p.bind(Q, more, b, none, backend="cpp")[0]
+    again = free_solve_p.bind(Q, more, b, kept, backend="cpp")[0]
+    np.testing.assert_array_equal(again, fresh)
+
+
+def test_large_gradients_agree_between_backends(make_systems):
+    if not backends.availability("cpp").available:
+        pytest.skip(backends.availability("cpp").reason)
+    Q, q = (a[0] for a in make_systems(1, K=160, condition=1e6))
+    weight = np.random.default_rng(2).normal(size=160)
+
+    def loss(Q, q, backend):
+        return jax.numpy.dot(weight, nnls.solve(Q, q, backend=backend))
+
+    for ours, reference in zip(
+        *(jax.grad(loss, argnums=(0, 1))(Q, q, backend) for backend in ("cpp", "reference")), strict=True
+    ):
+        np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-8 * np.abs(reference).max())

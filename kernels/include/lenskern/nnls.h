@@ -37,13 +37,21 @@ struct Outcome {
   double single_flops = 0, double_flops = 0;
 };
 
-// One problem: Q (n, n) and q (n) in, x and z (n) out. x0 (n) may be null.
+// One problem: Q (n, n) and q (n) in, x and z (n) out. x0 (n) may be null, and so may `factor`, kept_words(n) in size,
+// which keeps the last factor of the active set for derivatives.
 template <class D>
 struct Lane {
   int n;
   const D *Q, *q, *x0;
   D *x, *z;
+  float* factor;
 };
+
+// Room for a kept factor, for any instruction set's layout: a head, four vectors and the panels of the triangle.
+LENSKERN_INLINE int64_t kept_words(int64_t n) {
+  const int64_t padded = (n + 31) / 32 * 32;
+  return 16 + 4 * padded + padded * (padded + 32) / 2;
+}
 
 // y = Q[F,F]^-1 b on F = free, zero elsewhere.
 template <class D>
@@ -52,6 +60,7 @@ struct FreeLane {
   const D* Q;
   const bool* free;
   const D* b;
+  const float* factor;  // kept by the solve, or null
   D* y;
 };
 

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from .. import _checks
 from . import gradient as _gradient
 from .options import Options
-from .primitive import solve_p
 from .solution import Solution
 
 
@@ -130,17 +129,7 @@ def solution(
     options = Options(method=method, tol=tol, max_iter=max_iter, backend=backend, gradient=gradient)
     Q, q, x0 = _check_problem(Q, q, x0)
     kappa = _check_kappa(target_kappa)
-
-    constants = [jax.lax.stop_gradient(a) for a in (Q, q, x0)]
-    x, z, status, iterations, passes, residual = solve_p.bind(
-        *constants,
-        method=options.method,
-        tol=options.tolerance(q.dtype),
-        max_iter=options.max_iter,
-        backend=options.backend,
-    )
-    x, z = _gradient.attach(options.gradient, options.backend, Q, q, kappa, x, z)
-    return Solution(x, z, status, iterations, passes, residual)
+    return Solution(*_gradient.solve(options, Q, q, x0, kappa))
 
 
 def _check_problem(Q, q, x0):

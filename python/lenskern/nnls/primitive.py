@@ -28,6 +28,22 @@ def _solve_results(Q, q, x0, **params):
     return [(K, q.dtype), (K, q.dtype), ((), integer), ((), integer), ((), integer), ((), q.dtype)]
 
 
+def kept_words(K, method, backend):
+    """Size of the factor that a solve keeps for derivatives, 0 for none: only the cpp kernel does, of large systems.
+
+    As `kept_words` in kernels/include/lenskern/nnls.h.
+    """
+    if K <= 128 or method != "crossover" or backend not in (None, "cpp"):
+        return 0
+    padded = -(-K // 32) * 32
+    return 16 + 4 * padded + padded * (padded + 32) // 2
+
+
+def _solve_and_keep_results(Q, q, x0, *, method, backend, **params):
+    kept = ((kept_words(q.shape[0], method, backend),), jnp.dtype(jnp.float32))
+    return [*_solve_results(Q, q, x0), kept]
+
+
 def _kernel(platform, K, method, backend):
     """Name of the backend that runs a solve on a platform."""
     if backend is None:
@@ -63,6 +79,19 @@ def _choose_solve(platform, Q, q, x0, *, method, tol, max_iter, backend):
     return mlir.lower_fun(_primitive.on_lanes(lane, core_ndims, sequential=platform == "cpu"))
 
 
+def _choose_solve_and_keep(platform, Q, q, x0, **params):
+    K = q.shape[-1]
+    if _kernel(platform, K, params["method"], params["backend"]) == "cpp":
+        return _choose_solve(platform, Q, q, x0, **params)
+
+    def solve(*operands):
+        results = solve_p.bind(*operands, **params)
+        words = kept_words(K, params["method"], params["backend"])
+        return [*results, jnp.zeros((*results[-1].shape, words), jnp.float32)]
+
+    return mlir.lower_fun(solve)
+
+
 def _free_factor(Q, free):
     """Jacobi scaling d, scaled matrix on the free set, and its factor, for one lane."""
     work = jax.dtypes.canonicalize_dtype(jnp.float64)
@@ -80,14 +109,14 @@ def _free_apply(d, A, L, free, b):
     return (jnp.where(failed, jnp.nan, jnp.where(free, d * y, 0)).astype(b.dtype),)
 
 
-def _choose_free_solve(platform, Q, free, b, *, backend):
+def _choose_free_solve(platform, Q, free, b, kept, *, backend):
     if platform == "cpu" and backend in (None, "cpp") and backends.availability("cpp").available:
         _ffi.register_cpp()
         return jax.ffi.ffi_lowering("lenskern_nnls_free_solve")
 
     sequential = platform == "cpu"
 
-    def solve(Q, free, b):
+    def solve(Q, free, b, kept):
         # In two steps, so that right-hand sides which share a matrix share its factor.
         d, A, L = _primitive.on_lanes(_free_factor, (2, 1), sequential)(Q, free)
         return _primitive.on_lanes(_free_apply, (1, 2, 2, 1, 1), sequential)(d, A, L, free, b)
@@ -97,8 +126,16 @@ def _choose_free_solve(platform, Q, free, b, *, backend):
 
 solve_p = _primitive.batched_primitive("lenskern_nnls_solve", (2, 1, 1), _solve_results, _choose_solve)
 
+# The same with one more result, the kept factor, for free_solve_p.
+solve_and_keep_p = _primitive.batched_primitive(
+    "lenskern_nnls_solve_and_keep", (2, 1, 1), _solve_and_keep_results, _choose_solve_and_keep
+)
+
 free_solve_p = _primitive.batched_primitive(
-    "lenskern_nnls_free_solve", (2, 1, 1), lambda Q, free, b, backend: [(b.shape, b.dtype)], _choose_free_solve
+    "lenskern_nnls_free_solve",
+    (2, 1, 1, 1),
+    lambda Q, free, b, kept, backend: [(b.shape, b.dtype)],
+    _choose_free_solve,
 )
 
 central_point_p = _primitive.batched_primitive(
