@@ -9,6 +9,7 @@ NAMES = {
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "survey": "all methods, tolerances and iteration caps on the same systems",
+    "render": "write the results in benchmarks/ as a page of the documentation",
 }
 
 

@@ -22,15 +22,20 @@ def run(arguments):
         print(f"the cpp backend is not available: {available.reason}")
         return 1
     records = measure([int(size) for size in arguments.sizes.split(",")], arguments.runs)
+    print(text(records))
+    if arguments.json:
+        report.write(arguments.json, records)
+    return 0
+
+
+def text(records):
+    """The table for the terminal."""
     columns = ("K", "<dtype", "threads", "<system", "time", "GFLOP/s")
     rows = [
         (r["K"], r["dtype"], r["threads"], r["system"], report.seconds(r["median_s"]), f"{r['gflops']:.3g}")
         for r in records
     ]
-    print(report.table(columns, rows))
-    if arguments.json:
-        report.write(arguments.json, records)
-    return 0
+    return report.table(columns, rows)
 
 
 def measure(sizes, runs=9):
