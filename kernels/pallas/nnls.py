@@ -172,10 +172,7 @@ def _lane(Q_ref, q_ref, *refs, size, tile, guessed, tol, max_iter):
     status = jnp.where(residual <= tol, Status.CERTIFIED, end.status)
     status = jnp.where(_all((x < jnp.inf) & (z < jnp.inf)), status, Status.NOT_FINITE)
     status = jnp.where(fault == Status.CERTIFIED, status, fault)
-    bad = functools.reduce(
-        jnp.logical_or,
-        [status == s for s in (Status.NOT_POSITIVE_DEFINITE, Status.NOT_SYMMETRIC, Status.NOT_FINITE)],
-    )
+    bad = (status == Status.NOT_POSITIVE_DEFINITE) | (status == Status.NOT_SYMMETRIC) | (status == Status.NOT_FINITE)
     triton.store(x_ref.at[index], jnp.where(bad, jnp.nan, x), mask=inside)
     triton.store(z_ref.at[index], jnp.where(bad, jnp.nan, z), mask=inside)
     status_ref[...] = status
@@ -275,13 +272,10 @@ def _finish(problem, s):
         w = _residual(problem, y)[1]
         wrong = jnp.where(active, y < 0, problem.inside & (w < -problem.tol))
         violators = _count(wrong)
-        certified = s.residual <= problem.tol
-        s = s._replace(
-            status=jnp.where(
-                certified, Status.CERTIFIED, jnp.where(violators == 0, jnp.int32(Status.STALLED), s.status)
-            ),
-            passes=s.passes + 1,
-        )
+        # a guess may have been too collinear to solve on
+        stalled = (violators == 0) & (s.iterations > 0)
+        status = jnp.where(s.residual <= problem.tol, Status.CERTIFIED, jnp.where(stalled, Status.STALLED, s.status))
+        s = s._replace(status=status, passes=s.passes + 1)
         return active ^ wrong, violators, (s.status == RUNNING) & (violators < before), s
 
     carry = s.active, jnp.int32(problem.size), jnp.bool_(True), s._replace(tried=s.active)
