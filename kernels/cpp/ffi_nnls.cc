@@ -126,8 +126,10 @@ ffi::Error solve_any(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, f
     }
   }
   switch (Q.element_type()) {
-    case ffi::F64: return solve<ffi::F64>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, factor, options);
-    case ffi::F32: return solve<ffi::F32>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, factor, options);
+    case ffi::F64:
+      return solve<ffi::F64>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, factor, options);
+    case ffi::F32:
+      return solve<ffi::F32>(pool, Q, q, x0, *x, *z, *status, *iterations, *passes, *residual, factor, options);
     default: return unsupported(Q.element_type());
   }
 }

@@ -16,6 +16,7 @@ class ActiveSet {
   ActiveSet(const Problem<D>& S, Factors<T>& factors, double tol, Workspace& workspace)
       : S_(S), n_(S.size()), factors_(factors), tol_(tol) {
     for (double** v : {&y, &w, &p_, &Sp_, &v_}) *v = workspace.take<double>(n_);
+    for (int i = 0; i < n_; ++i) y[i] = w[i] = 0;
     index_ = workspace.take<int>(n_);
     positions_ = workspace.take<int>(n_);
     free = workspace.take<bool>(n_);
@@ -26,9 +27,11 @@ class ActiveSet {
   double *y, *w;        // the answer on F, zero outside; the gradient S y - h
   int passes = 0;       // solves so far
   double residual = 0;  // of the last certificate
+  bool settled = false;
 
   // From the set in `free`: solve, exchange the violators, again, as long as they are few (at most `patience` in the
-  // first pass) and become fewer quickly. True when none is left and the KKT conditions hold to the tolerance.
+  // first pass) and become fewer quickly. True when none is left and the KKT conditions hold to the tolerance;
+  // `settled` when none is left, and it is rounding that stands in the way.
   bool finish(int most, double patience, Crew::Worker& worker) {
     for (int pass = 0; pass < most; ++pass) {
       ++passes;
@@ -38,7 +41,8 @@ class ActiveSet {
       if (wrong <= kDoubtful) {
         if (!polish(kRounding)) return false;
         wrong = violators(1e-13, tol_);
-        if (wrong == 0) return certify();
+        settled = wrong == 0;
+        if (settled) return certify();
       }
       if (wrong > patience) return false;
       patience = 0.5 * wrong > 1 ? 0.5 * wrong : 1;
@@ -108,8 +112,8 @@ class ActiveSet {
     }
     return factor.set(positions_, m, shift, worker) && begin(factor, b);
   }
-  // Preconditioned conjugate gradients in float64, begun coarsely here and continued by polish(). Their residual is kept
-  // on all entries: it is the gradient too.
+  // Preconditioned conjugate gradients in float64, begun coarsely here and continued by polish(). Their residual is
+  // kept on all entries: it is the gradient too.
   template <class P>
   bool begin(const Factor<P>& factor, const double* b) {
     m_ = 0;
@@ -125,7 +129,11 @@ class ActiveSet {
     while (largest_on_free(w) > relative * b_max_) {
       if (steps_ == kPolishSteps) return false;
       for (int i = 0; i < n_; ++i) Sp_[i] = free[i] ? w[i] : 0;  // a kept factor may be that of a larger set
-      if (exact_) factors_.exact.solve(Sp_, v_); else factors_.fast.solve(Sp_, v_);
+      if (exact_) {
+        factors_.exact.solve(Sp_, v_);
+      } else {
+        factors_.fast.solve(Sp_, v_);
+      }
       const double next = dot_on_free(w, v_), beta = steps_ == 0 ? 0 : next / wv_;
       for (int i = 0; i < n_; ++i) p_[i] = free[i] ? beta * p_[i] - v_[i] : 0;
       S_.multiply(p_, Sp_);

@@ -30,14 +30,19 @@ class Crossover {
     outcome.residual = active.residual;
     (sizeof(T) == 4 ? outcome.single_flops : outcome.double_flops) = factors_.fast.take_flops();
     outcome.double_flops += factors_.exact.take_flops() + problem.flops();
-    const bool invalid = outcome.status == nnls::kNotPositiveDefinite || outcome.status == nnls::kNotSymmetric ||
-                         outcome.status == nnls::kNotFinite;
-    if (invalid) outcome.residual = std::numeric_limits<double>::quiet_NaN();
+    bool finite = true;
     for (int i = 0; i < lane.n; ++i) {
       const double y = active.y[i], w = y > 0 || active.w[i] < 0 ? 0 : active.w[i];
-      lane.x[i] = static_cast<D>(invalid ? outcome.residual : y * problem.x_unit(i));
-      lane.z[i] = static_cast<D>(invalid ? outcome.residual : w * problem.z_unit(i));
+      lane.x[i] = static_cast<D>(y * problem.x_unit(i));
+      lane.z[i] = static_cast<D>(w * problem.z_unit(i));
+      finite &= std::isfinite(lane.x[i]) && std::isfinite(lane.z[i]);
     }
+    const bool answered = outcome.status == nnls::kCertified || outcome.status == nnls::kMaxIter ||
+                          outcome.status == nnls::kStalled;
+    if (answered && finite) return outcome;
+    if (answered) outcome.status = nnls::kNotFinite;  // overflow in the units of the data
+    outcome.residual = std::numeric_limits<double>::quiet_NaN();
+    for (int i = 0; i < lane.n; ++i) lane.x[i] = lane.z[i] = std::numeric_limits<D>::quiet_NaN();
     return outcome;
   }
 
@@ -84,6 +89,7 @@ class Crossover {
       if (untried > 0 && (last || ready(n, changed, undecided, dot(point.x, point.z, n) / n))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
         if (active.finish(kPasses, 5 * few(n) + 3, worker_)) return nnls::kCertified;
+        if (active.settled) return nnls::kStalled;
       }
       if (last) break;
       stalled = iterations == kPatience || !point.step(worker_);
@@ -99,29 +105,34 @@ class Crossover {
   Crew::Worker& worker_;
 };
 
-// dx = Q[F,F]^-1 b on F, zero elsewhere: the linear map of every derivative of the solution.
+// y = Q[F,F]^-1 b on F, zero elsewhere: the linear map of every derivative of the solution.
 template <class D, class T>
-nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker) {
-  const int n = lane.n;
-  if (!workspace.start(Problem<D>::kVectors + ActiveSet<D, T>::kVectors, n)) return nnls::kOutOfMemory;
-  Problem<D> problem;
-  nnls::Status status = lane.factor == nullptr ? problem.load(lane.Q, lane.b, n, factors.pattern, workspace)
-                                               : problem.load_trusted(lane.Q, lane.b, n, workspace);
-  if (status == nnls::kCertified) {
+nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Factors<T>& factors,
+                        Crew::Worker& worker) {
+  constexpr int vectors = Problem<D>::kVectors + ActiveSet<D, T>::kVectors;
+  const auto solve = [&](Problem<D>& problem, bool kept) {
     ActiveSet<D, T> active(problem, factors, 0, workspace);
-    for (int i = 0; i < n; ++i) active.free[i] = lane.free[i];
-    if (lane.factor == nullptr || !active.solve_kept(problem.h(), lane.factor)) {
-      if (lane.factor != nullptr) return free_solve<D, T>({n, lane.Q, lane.free, lane.b, nullptr, lane.y}, workspace, factors, worker);
-      problem.arrange(factors.pattern, workspace);
-      if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;
-      if (!active.solve(problem.h(), worker)) status = nnls::kStalled;
-    }
-    for (int i = 0; i < n; ++i) lane.y[i] = static_cast<D>(lane.free[i] ? active.y[i] * problem.x_unit(i) : 0);
+    for (int i = 0; i < lane.n; ++i) active.free[i] = lane.free[i];
+    const bool solved = kept ? active.solve_kept(problem.h(), lane.factor) : active.solve(problem.h(), worker);
+    for (int i = 0; i < lane.n; ++i) lane.y[i] = static_cast<D>(lane.free[i] ? active.y[i] * problem.x_unit(i) : 0);
+    return solved;
+  };
+  if (lane.factor != nullptr) {
+    Problem<D> problem;
+    if (!workspace.start(vectors, lane.n)) return nnls::kOutOfMemory;
+    const nnls::Status status = problem.load_trusted(lane.Q, lane.b, lane.n, workspace);
+    if (status == nnls::kCertified && solve(problem, true)) return status;
   }
-  if (status != nnls::kCertified && status != nnls::kStalled) {
-    for (int i = 0; i < n; ++i) lane.y[i] = std::numeric_limits<D>::quiet_NaN();
+  Problem<D> problem;
+  if (!workspace.start(vectors, lane.n)) return nnls::kOutOfMemory;
+  const nnls::Status status = problem.load(lane.Q, lane.b, lane.n, factors.pattern, workspace);
+  if (status != nnls::kCertified) {
+    for (int i = 0; i < lane.n; ++i) lane.y[i] = std::numeric_limits<D>::quiet_NaN();
+    return status;
   }
-  return status;
+  problem.arrange(factors.pattern, workspace);
+  if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;
+  return solve(problem, false) ? nnls::kCertified : nnls::kStalled;
 }
 
 }  // namespace lenskern::LENSKERN_ISA

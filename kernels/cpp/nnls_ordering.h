@@ -26,7 +26,9 @@ class Pattern {
   void mirror() {
     for (int i = 0; i < n_; ++i) {
       for (int w = 0; w <= i / 64; ++w) {
-        for (uint64_t b = row(i)[w]; b != 0; b &= b - 1) row(w * 64 + __builtin_ctzll(b))[i / 64] |= uint64_t{1} << i % 64;
+        for (uint64_t b = row(i)[w]; b != 0; b &= b - 1) {
+          row(w * 64 + __builtin_ctzll(b))[i / 64] |= uint64_t{1} << i % 64;
+        }
       }
     }
   }

@@ -107,7 +107,8 @@ class Problem {
   static constexpr double kAsymmetry = sizeof(D) == 8 ? 1e-8 : 1e-4;  // of the unit diagonal
   static constexpr double kDropped = 3e-8;  // what float32 would round away beside the unit diagonal
 
-  // Finite, symmetric, and no 2 x 2 minor that is clearly negative? Marks what is not dropped, on and below the diagonal's tiles.
+  // Finite, symmetric, and no 2 x 2 minor that is clearly negative? Marks what is not dropped, on and below the
+  // diagonal's tiles.
   nnls::Status inspect(Pattern* pattern) const {
     constexpr int tile = 64;
     alignas(kVectorBytes) D transposed[tile][tile];

@@ -112,7 +112,9 @@ inline void transpose(const T* from, int64_t from_stride, int rows, int columns,
     }
   }
   for (int i = 0; i < rows; ++i) {
-    for (int j = i < whole_rows ? whole_columns : 0; j < columns; ++j) to[i * to_stride + j] = from[j * from_stride + i];
+    for (int j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
+      to[i * to_stride + j] = from[j * from_stride + i];
+    }
   }
 }
 

@@ -59,8 +59,7 @@ def require(name):
 
 
 def _pallas_status():
-    try:
-        importlib.import_module("lenskern._kernels.pallas.nnls")
-    except ImportError as error:
-        return Availability(False, f"the Pallas kernels cannot be imported: {error}")
+    missing = importlib.import_module("lenskern._kernels.pallas.nnls").MISSING
+    if missing:
+        return Availability(False, missing)
     return Availability(True, "compiled on a GPU, interpreted on the CPU")

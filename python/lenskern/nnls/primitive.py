@@ -51,7 +51,9 @@ def _kernel(platform, K, method, backend):
             return "reference"
         if platform == "cpu" and backends.availability("cpp").available:
             return "cpp"
-        if platform == "cuda" and backends.availability("pallas").available and K <= _pallas().LARGEST:
+        # Pallas has to know the GPU that it lowers for.
+        known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
+        if known and backends.availability("pallas").available and K <= _pallas().LARGEST:
             return "pallas"
         return "reference"
     if backend == "cpp" and platform != "cpu":
