@@ -33,6 +33,7 @@ def test_a_measured_batch(systems):
     assert len(ticks) == 2 * (5 + 1)
     assert solutions["lenskern", "reference"].shape == (3, 24)
     text = bench.text([*records, report.absent("nnls", "autoarray", "pip install autolens")])
+    assert bench.text([theirs | {"max_rel_err": None, "kkt_residual": math.nan}]).count("inf") == 2
     assert "3/3" in text and "autoarray is not installed: pip install autolens" in text
 
 
@@ -73,6 +74,7 @@ def test_robustness_counts_and_judges(sizes):
     wrong = records[0] | {"max_rel_err": 1e-3}
     assert robustness.dishonest(wrong) and "CERTIFIED AND WRONG" in robustness.text([wrong])
     assert robustness.dishonest(records[0] | {"max_rel_err": math.nan})
+    assert "inf" in robustness.text([records[0] | {"residual": None, "max_rel_err": None}])
     capped = records[0] | {"certified": False, "status": "MAX_ITER", "max_rel_err": 1e-3}
     assert not robustness.dishonest(capped) and "MAX_ITER" in robustness.text([capped])
 

@@ -105,8 +105,8 @@ def text(records):
                 f"lenskern ({r['backend']})" if r is mine else r["system"],
                 report.seconds(r["median_s"] / r["batch"]),
                 f"{r['median_s'] / mine['median_s']:.1f}x",
-                f"{r['median_kkt_residual']:.0e}",
-                f"{r['median_rel_err']:.0e}",
+                report.error(r["median_kkt_residual"]),
+                report.error(r["median_rel_err"]),
                 f"{r['solved']} of {r['batch']} {claim}",
             )
         )

@@ -156,6 +156,11 @@ def seconds(value):
     return f"{value / 1e-9:.3g} ns"
 
 
+def error(value):
+    """An error or residual with its leading digit; ``inf`` for NaN, infinity, and null, which stands for them in files."""
+    return "inf" if value is None or not math.isfinite(value) else f"{value:.0e}"
+
+
 @contextmanager
 def progress(total, what):
     """Progress bar on stderr: yields a function to call after each step, with an optional note.

@@ -120,7 +120,12 @@ def measure(kinds, count, first=0, backend=None, with_peers=True, **sizes):
 
 def dishonest(record):
     """Whether a solution is called certified and is wrong."""
-    return record["certified"] and not record["max_rel_err"] <= WRONG
+    return record["certified"] and not _number(record["max_rel_err"]) <= WRONG
+
+
+def _number(value):
+    """NaN, infinity, and null in a file, as infinity."""
+    return np.inf if value is None or np.isnan(value) else value
 
 
 def text(records):
@@ -139,10 +144,10 @@ def text(records):
                 sum(map(dishonest, of_kind)),
                 spread([r["iterations"] for r in of_kind]),
                 spread([r["passes"] for r in of_kind]),
-                f"{max((r['max_rel_err'] for r in certified), default=np.nan):.0e}",
+                report.error(max(_number(r["max_rel_err"]) for r in certified)) if certified else None,
                 spread([r["jaxnnls_iterations"] for r in peer]),
                 sum(not r["jaxnnls_converged"] for r in peer) if peer else None,
-                f"{np.median([r['jaxnnls_rel_err'] for r in peer]):.0e}" if peer else None,
+                report.error(np.median([_number(r["jaxnnls_rel_err"]) for r in peer])) if peer else None,
             )
         )
     columns = (
@@ -162,7 +167,9 @@ def text(records):
     for r in records:
         if dishonest(r) or not r["certified"]:
             what = "CERTIFIED AND WRONG" if dishonest(r) else r["status"]
-            lines.append(f"{r['name']}: {what}, residual {r['residual']:.0e}, error {r['max_rel_err']:.0e}")
+            lines.append(
+                f"{r['name']}: {what}, residual {report.error(r['residual'])}, error {report.error(r['max_rel_err'])}"
+            )
     return "\n".join(lines)
 
 

@@ -69,13 +69,13 @@ def alternate(calls, runs=5, warmups=1, rest=0.3, tick=lambda: None):
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
-def shortest(call, runs=3, enough=10.0):
-    """Result of a call and the shortest of some runs after one that warms up; only one run where that takes long.
+def shortest(call, runs=3, enough=2.0):
+    """Result of a compiled call and the shortest of some runs, after one that warms up and counts only if it is long.
 
     Parameters
     ----------
     call : callable
-        Returns JAX arrays in any pytree.
+        Returns JAX arrays in any pytree; nothing is compiled in it.
     runs : int
     enough : float
         Seconds after which no further run starts.
@@ -85,13 +85,14 @@ def shortest(call, runs=3, enough=10.0):
     tuple
         (result, seconds)
     """
-    result = jax.block_until_ready(call())
     seconds = []
-    while not seconds or (len(seconds) < runs and sum(seconds) < enough):
+    for _ in range(runs + 1):
         start = time.perf_counter()
         result = jax.block_until_ready(call())
         seconds.append(time.perf_counter() - start)
-    return result, min(seconds)
+        if sum(seconds) > enough:
+            break
+    return result, min(seconds[1:] or seconds)
 
 
 def steps(calls, runs=5, warmups=1):
