@@ -157,7 +157,7 @@ def seconds(value):
 
 
 def error(value):
-    """An error or residual with its leading digit; ``inf`` for NaN, infinity, and null, which stands for them in files."""
+    """An error or residual with its leading digit; ``inf`` for NaN, infinity and the null that they become in files."""
     return "inf" if value is None or not math.isfinite(value) else f"{value:.0e}"
 
 
