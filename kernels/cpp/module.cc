@@ -24,21 +24,23 @@ template <class T>
 using ArrayOf = py::array_t<T, py::array::c_style>;
 using Array = ArrayOf<double>;
 
+// The factor, and the seconds that the factorisation alone took.
 template <class T>
-ArrayOf<T> cholesky(const ArrayOf<T>& A, int threads) {
+py::tuple cholesky(const ArrayOf<T>& A, int threads) {
   if (A.ndim() != 2 || A.shape(0) != A.shape(1)) throw py::value_error("cholesky: expected A of shape (K, K)");
   const int n = static_cast<int>(A.shape(0));
   ArrayOf<T> L({n, n});
   bool positive = false;
+  double seconds = 0;
   std::vector<std::thread> helpers;
   lenskern::Crew::run(
       1, threads, [&](std::function<void()> task) { helpers.emplace_back(std::move(task)); },
       [&](int64_t, lenskern::Crew::Worker& worker) {
-        positive = lenskern::nnls_kernels<T>().cholesky(n, A.data(), L.mutable_data(), worker);
+        positive = lenskern::nnls_kernels<T>().cholesky(n, A.data(), L.mutable_data(), &seconds, worker);
       });
   for (std::thread& helper : helpers) helper.join();
   if (!positive) throw py::value_error("cholesky: A is not positive definite");
-  return L;
+  return py::make_tuple(L, seconds);
 }
 
 // Solves one problem on the calling thread and returns what the solver counted on the way.
@@ -73,7 +75,7 @@ PYBIND11_MODULE(_cpp, m) {
   m.def("nnls_flops", nnls_flops, py::arg("Q"), py::arg("q"), py::arg("tol") = 1e-12, py::arg("max_iter") = 50,
         "Floating-point operations of one float64 solve, in single and in double precision.");
   m.def("cholesky", cholesky<double>, py::arg("A").noconvert(), py::arg("threads") = 1,
-        "Lower Cholesky factor of a float32 or float64 matrix by the solver's own factorisation.");
+        "Lower Cholesky factor of a float32 or float64 matrix by the solver's own factorisation, and its seconds.");
   m.def("cholesky", cholesky<float>, py::arg("A").noconvert(), py::arg("threads") = 1);
   m.def(
       "targets",

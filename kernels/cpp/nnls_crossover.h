@@ -50,9 +50,10 @@ class Crossover {
   static constexpr int kPasses = 8;
   static constexpr int kPatience = sizeof(T) == 4 ? 25 : 1 << 30;  // iterations after which float32 will not make it
 
-  // When an exact end is tried: the interior point has all but decided, in that few entries have x and z within a factor
-  // of ten of each other; or a few more, if they no longer move (entries without data have x and z both about zero to
-  // the end) or the system is small, where a try costs less than an iteration; or complementarity is down to rounding.
+  // When an exact end is tried: the interior point has all but decided, in that few entries have x and z within a
+  // factor of ten of each other; or a few more, if they no longer move (entries without data have x and z both about
+  // zero to the end) or the system is small, where a try costs less than an iteration; or complementarity is down to
+  // rounding.
   static bool ready(int n, int changed, int undecided, double mu) {
     const bool steady = changed <= few(n) || sizeof(T) == 8;
     return undecided <= 0.025 * n || (steady && undecided <= 0.04 * n + 10) || mu < 1e-13;

@@ -1,5 +1,7 @@
 #include "nnls_isa.h"
 
+#include <time.h>
+
 #include <new>
 
 #include "nnls_crossover.h"
@@ -40,8 +42,14 @@ nnls::Status solve_on_free(const nnls::FreeLane<D>& lane, void* memory, Crew::Wo
   return free_solve(lane, scratch.workspace, scratch.single_precision, worker);
 }
 
+double now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 template <class T>
-bool cholesky(int n, const T* A, T* L, Crew::Worker& worker) {
+bool cholesky(int n, const T* A, T* L, double* seconds, Crew::Worker& worker) {
   constexpr int R = Panels<T>::rows;
   const int count = Panels<T>::count(n);
   Buffer panels, vectors, starts;
@@ -61,7 +69,10 @@ bool cholesky(int n, const T* A, T* L, Crew::Worker& worker) {
       }
     }
   });
-  if (!Cholesky<T>::factor(n, start, packed, shift, packed, inverse, worker)) return false;
+  const double begin = now();
+  const bool positive = Cholesky<T>::factor(n, start, packed, shift, packed, inverse, worker);
+  *seconds = now() - begin;
+  if (!positive) return false;
   worker.parallel_for(n, [&](int i) {
     const T* row = packed + Panels<T>::offset(i / R) + i % R;
     for (int k = 0; k < n; ++k) L[int64_t{i} * n + k] = k <= i ? row[k * R] : T(0);

@@ -12,7 +12,8 @@ struct NnlsKernels {
   nnls::Outcome (*solve)(const nnls::Lane<D>&, const nnls::Options&, void* scratch, Crew::Worker&);
   nnls::Status (*free_solve)(const nnls::FreeLane<D>&, void* scratch, Crew::Worker&);
   // L L' = A, both row-major (n, n); of A the upper triangle is read. False where A is not positive definite.
-  bool (*cholesky)(int n, const D* A, D* L, Crew::Worker&);
+  // `seconds` receives the time of the factorisation alone, without packing and unpacking.
+  bool (*cholesky)(int n, const D* A, D* L, double* seconds, Crew::Worker&);
   void* (*make_scratch)();
   void (*free_scratch)(void*);
 };

@@ -7,6 +7,7 @@ from lenskern.bench import cholesky, nnls, report, robustness, survey
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
     ("nnls-stored", "Real inversions from PyAutoLens", nnls.text),
+    ("nnls-autoarray", "The same beside autoarray's certified active-set search", nnls.text),
     ("nnls", "Generated inversions", nnls.text),
     ("robustness", "Robustness over generated inversions", robustness.text),
     ("survey", "All methods on the same inversions", survey.text),
