@@ -9,7 +9,7 @@ namespace lenskern::LENSKERN_ISA {
 template <class T>
 class Factor {
  public:
-  // Packs all of S, for the two below.
+  // Packs all of S, for all that follows.
   template <class D>
   bool load(const Problem<D>& S, Crew::Worker& worker) {
     n_ = S.size(), order_ = S.order(), first_ = S.first();
