@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "handlers.h"
+#include "lane_offsets.h"
 #include "nnls_isa.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -14,30 +14,6 @@ namespace lenskern {
 namespace {
 
 using Dimensions = ffi::Span<const int64_t>;
-
-// Where each lane of an operand starts. A batch axis of size 1 is shared by all lanes along it.
-class LaneOffsets {
- public:
-  LaneOffsets(Dimensions batch, Dimensions operand, int64_t lane_size) {
-    int64_t stride = lane_size;
-    for (size_t axis = batch.size(); axis-- > 0;) {
-      sizes_.insert(sizes_.begin(), batch[axis]);
-      strides_.insert(strides_.begin(), operand[axis] == 1 ? 0 : stride);
-      stride *= operand[axis];
-    }
-  }
-  int64_t operator[](int64_t lane) const {
-    int64_t offset = 0;
-    for (size_t axis = sizes_.size(); axis-- > 0;) {
-      offset += lane % sizes_[axis] * strides_[axis];
-      lane /= sizes_[axis];
-    }
-    return offset;
-  }
-
- private:
-  std::vector<int64_t> sizes_, strides_;
-};
 
 // Work in a lane below which another thread would cost more than it brings.
 constexpr double kFlopsWorthAThread = 2e6;

@@ -7,7 +7,10 @@
 // XLA_FFI_DEFINE_HANDLER_SYMBOL.
 #define LENSKERN_FOR_EACH_HANDLER(LENSKERN_HANDLER)          \
   LENSKERN_HANDLER("lenskern_nnls_solve", LenskernNnlsSolve) \
-  LENSKERN_HANDLER("lenskern_nnls_free_solve", LenskernNnlsFreeSolve)
+  LENSKERN_HANDLER("lenskern_nnls_free_solve", LenskernNnlsFreeSolve) \
+  LENSKERN_HANDLER("lenskern_deflect_fields", LenskernDeflectFields) \
+  LENSKERN_HANDLER("lenskern_deflect_tangent", LenskernDeflectTangent) \
+  LENSKERN_HANDLER("lenskern_deflect_adjoint", LenskernDeflectAdjoint)
 
 #define LENSKERN_DECLARE_HANDLER(target, symbol) extern "C" XLA_FFI_Error* symbol(XLA_FFI_CallFrame* call_frame);
 LENSKERN_FOR_EACH_HANDLER(LENSKERN_DECLARE_HANDLER)

@@ -1,0 +1,57 @@
+// Sums over haloes: what a lane of a call is, for all instruction sets.
+#pragma once
+
+#include <cstdint>
+
+namespace lenskern::deflect {
+
+// As lenskern.deflect.Profile in Python.
+enum Profile : int32_t {
+  kNfw = 0,
+  kTnfw = 1,
+  kCnfw = 2,
+  kTnfwc = 3,
+  kDpie = 4,
+  kPoint = 5,
+  kSis = 6,
+  kSheet = 7,
+  kTable = 16,  // and above: a row of the radial tables
+};
+
+// What is summed, with the components that it has on each ray. As _KINDS in python/lenskern/deflect/primitive.py.
+enum Kind : int32_t { kDeflection = 0, kConvergence = 1, kPotential = 2, kJacobian = 3 };
+
+inline int components(int kind) { return kind == kDeflection ? 2 : kind == kJacobian ? 3 : 1; }
+
+// Mean convergence as a function of ln u at the Chebyshev points of equal segments: values (tables, segments, degree).
+template <class D>
+struct RadialTables {
+  const D* values;
+  int count, segments, points;
+  double ln_u_min, ln_u_max;
+};
+
+// Haloes (count) and rays (n), positions as (y, x).
+template <class D>
+struct Scene {
+  int64_t n;
+  int count;
+  const int32_t* profile;
+  const D *centre, *amplitude, *scale, *shape;
+  const bool* mask;
+  RadialTables<D> tables;
+  const D* grid;
+};
+
+// Tangents or cotangents of the real parts of a scene.
+template <class D, class Pointer>
+struct Linear {
+  Pointer centre, amplitude, scale, shape, tables, grid;
+};
+
+struct Options {
+  int kind;
+  double tol;  // arcsec; below 0: the rounding level of the sum
+};
+
+}  // namespace lenskern::deflect

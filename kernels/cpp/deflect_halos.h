@@ -1,0 +1,143 @@
+// The haloes of one chunk: their radial functions as rows, and in closed form.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "crew.h"
+#include "deflect.h"
+#include "deflect_rows.h"
+#include "lenskern/profiles.h"
+
+namespace lenskern::LENSKERN_ISA {
+namespace deflect {
+
+// One halo, in double precision whatever the data.
+struct Halo {
+  int32_t profile;
+  double y, x, amplitude, scale, p, q;
+};
+
+template <class D>
+inline Halo read_halo(const Scene<D>& scene, int i) {
+  return {scene.profile[i],
+          static_cast<double>(scene.centre[2 * i]),
+          static_cast<double>(scene.centre[2 * i + 1]),
+          static_cast<double>(scene.amplitude[i]),
+          static_cast<double>(scene.scale[i]),
+          static_cast<double>(scene.shape[2 * i]),
+          static_cast<double>(scene.shape[2 * i + 1])};
+}
+
+// As Halos.status in Python.
+inline bool is_valid(const Halo& h, int tables) {
+  const double sum = h.y + h.x + h.amplitude + h.scale + h.p + h.q;
+  if (!(sum - sum == 0) || !(h.scale > 0)) return false;
+  switch (h.profile) {
+    case kTnfw: return h.p > 0;
+    case kCnfw:
+    case kPoint: return h.p >= 0;
+    case kTnfwc: return h.p >= 0 && h.q > 0;
+    case kDpie: return h.p >= 0 && h.p < 1;
+    case kNfw:
+    case kSis:
+    case kSheet: return true;
+    default: return h.profile >= kTable && h.profile < kTable + tables;
+  }
+}
+
+// Number of shape parameters that a profile reads.
+inline int shape_parameters(int32_t profile) {
+  switch (profile) {
+    case kTnfw:
+    case kCnfw:
+    case kDpie:
+    case kPoint: return 1;
+    case kTnfwc: return 2;
+    default: return 0;
+  }
+}
+
+// Mean convergence of a radial table at ln u, and its derivative with respect to ln u.
+template <class D>
+inline double table_value(const RadialTables<D>& tables, int index, double ln_u, double* slope) {
+  const int n = tables.points;
+  const double width = (tables.ln_u_max - tables.ln_u_min) / tables.segments;
+  const double inside = std::fmin(std::fmax(ln_u, tables.ln_u_min), tables.ln_u_max);
+  int segment = static_cast<int>((inside - tables.ln_u_min) / width);
+  segment = segment < tables.segments ? segment : tables.segments - 1;
+  const double t = 2 * ((inside - tables.ln_u_min) / width - segment) - 1;
+  const D* values = tables.values + (int64_t{index} * tables.segments + segment) * n;
+  // Clenshaw on the coefficients of the interpolant, which are sums over the points; n is small.
+  double b1 = 0, b2 = 0, d1 = 0, d2 = 0;
+  for (int k = n - 1; k >= 1; --k) {
+    double c = 0;
+    for (int j = 0; j < n; ++j) c += values[j] * std::cos(M_PI * k * (j + 0.5) / n);
+    c *= 2.0 / n;
+    const double b = c + 2 * t * b1 - b2, d = 2 * b1 + 2 * t * d1 - d2;
+    b2 = b1, b1 = b, d2 = d1, d1 = d;
+  }
+  double c0 = 0;
+  for (int j = 0; j < n; ++j) c0 += values[j];
+  const double value = c0 / n + t * b1 - b2, change = (b1 + t * d1 - d2) * 2 / width;
+  if (ln_u < tables.ln_u_min) {  // a power law
+    const double outside = value * std::exp(change / value * (ln_u - inside));
+    *slope = outside * change / value;
+    return outside;
+  }
+  if (ln_u > tables.ln_u_max) {  // no mass
+    const double outside = value * std::exp(inside - ln_u);
+    *slope = -outside;
+    return outside;
+  }
+  *slope = change;
+  return value;
+}
+
+constexpr double kLeastU = 1e-24;
+
+// The radial functions of a halo in closed form, without the amplitude.
+template <class D>
+struct Radial {
+  const RadialTables<D>& tables;
+
+  double mean(const Halo& h, double v) const {
+    const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
+    double slope;
+    if (h.profile >= kTable) return table_value(tables, h.profile - kTable, std::log(u), &slope);
+    return mean_convergence(static_cast<int>(h.profile), u, h.p, h.q);
+  }
+  double local(const Halo& h, double v) const {
+    const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
+    double slope;
+    if (h.profile >= kTable) {
+      const double g = table_value(tables, h.profile - kTable, std::log(u), &slope);
+      return g + slope;
+    }
+    return convergence(static_cast<int>(h.profile), u, h.p, h.q);
+  }
+  // Of the potential, in units of arcsec^2.
+  double integral(const Halo& h, double v) const {
+    const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
+    return h.scale * h.scale * potential(static_cast<int>(h.profile), u, h.p, h.q);
+  }
+};
+
+// The rows of a chunk of haloes.
+struct ChunkRows {
+  const Halo* halos;
+  int count, functions;
+  double least_v;      // below it there are no rows
+  double* rows;
+  int64_t distance;    // from the rows of one function to those of the next
+  int64_t *narrow_at, *wide_at;  // row r of a halo is at narrow_at + r Narrow::kStride
+
+  template <class Family>
+  const double* row(int halo, double v) const {
+    if constexpr (Family::kBits == Narrow::kBits) return rows + narrow_at[halo] + row_of<Narrow>(v) * Narrow::kStride;
+    return rows + wide_at[halo] + row_of<Wide>(v) * Wide::kStride;
+  }
+};
+
+}  // namespace deflect
+}  // namespace lenskern::LENSKERN_ISA

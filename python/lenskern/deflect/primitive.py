@@ -1,0 +1,190 @@
+"""The primitives of the package, and which kernel runs them on which platform.
+
+All share the operands of `Operands`; the linear ones append theirs.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import ad, mlir
+
+from .. import _ffi, _primitive, backends
+from . import reference
+from .halos import Halos
+from .tables import RadialTables
+
+
+class Operands(NamedTuple):
+    """Haloes and rays as the primitives take them; with or without batch axes."""
+
+    profile: jax.Array
+    centre: jax.Array
+    amplitude: jax.Array
+    scale: jax.Array
+    shape: jax.Array
+    mask: jax.Array
+    tables: jax.Array
+    grid: jax.Array
+
+
+class Linear(NamedTuple):
+    """Tangents or cotangents of the real operands."""
+
+    centre: jax.Array
+    amplitude: jax.Array
+    scale: jax.Array
+    shape: jax.Array
+    tables: jax.Array
+    grid: jax.Array
+
+
+NDIMS = Operands(profile=1, centre=2, amplitude=1, scale=1, shape=2, mask=1, tables=3, grid=2)
+LINEAR_NDIMS = Linear(centre=2, amplitude=1, scale=1, shape=2, tables=3, grid=2)
+
+# The codes that kernels/cpp/deflect.h gives the fields.
+_KINDS = {"deflection": 0, "convergence": 1, "potential": 2, "jacobian": 3}
+
+
+def operands(halos, grid):
+    """The operands for one lane, and the static parameters that describe them."""
+    tables = jnp.zeros((0, 0, 0), grid.dtype) if halos.tables is None else halos.tables.values
+    bounds = None if halos.tables is None else (halos.tables.ln_u_min, halos.tables.ln_u_max)
+    parts = (halos.profile, halos.centre, halos.amplitude, halos.scale, halos.shape, halos.mask)
+    return Operands(*parts, tables, grid), {"profiles": halos.profiles, "bounds": bounds}
+
+
+def _halos(parts, profiles, bounds):
+    """The inverse of `operands`."""
+    tables = None if bounds is None else RadialTables(parts.tables, *bounds)
+    return Halos(*parts[:6], tables, profiles)
+
+
+def _kernel(platform, backend, profiles, kind):
+    """Name of the backend that runs an operation on a platform."""
+    if kind in ("tangent", "adjoint"):
+        return "reference"
+    if backend is None:
+        return "cpp" if platform == "cpu" and backends.availability("cpp").available else "reference"
+    if backend == "cpp" and platform != "cpu":
+        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
+    if backend in ("cuda", "pallas"):
+        raise NotImplementedError(f"backend {backend!r} has no kernel for lenskern.deflect; use backend=None")
+    return backend
+
+
+def _compiled(target, bounds, tol, **attributes):
+    """Lowering rule of a compiled handler."""
+    _ffi.register_cpp()
+    low, high = bounds or (0.0, 0.0)
+    numbers = {"ln_u_min": low, "ln_u_max": high, "tol": -1.0 if tol is None else tol}
+    attributes |= {name: np.float64(value) for name, value in numbers.items()}
+    return partial(jax.ffi.ffi_lowering(target), **attributes)
+
+
+def _on_lanes(platform, lane, ndims):
+    return mlir.lower_fun(_primitive.on_lanes(lane, ndims, sequential=platform == "cpu"))
+
+
+def _fields_results(*parts, kind, **params):
+    grid = parts[-1]
+    return [((grid.shape[0], reference.COMPONENTS[kind]), grid.dtype)]
+
+
+def _choose_fields(platform, *avals, profiles, bounds, kind, tol, backend):
+    if _kernel(platform, backend, profiles, kind) == "cpp":
+        return _compiled("lenskern_deflect_fields", bounds, tol, kind=np.int32(_KINDS[kind]))
+
+    def lane(*parts):
+        parts = Operands(*parts)
+        return (reference.fields(_halos(parts, profiles, bounds), parts.grid, kind),)
+
+    return _on_lanes(platform, lane, NDIMS)
+
+
+def _tangent_lane(profiles, bounds, *parts):
+    parts, linear = Operands(*parts[: len(NDIMS)]), Linear(*parts[len(NDIMS) :])
+    halos = _halos(parts, profiles, bounds)
+    dparts = parts._replace(**{name: getattr(linear, name) for name in Linear._fields})
+    return (reference.tangent(halos, parts.grid, _halos(dparts, profiles, bounds), linear.grid),)
+
+
+def _choose_tangent(platform, *avals, profiles, bounds, tol, backend):
+    if _kernel(platform, backend, profiles, "tangent") == "cpp":
+        return _compiled("lenskern_deflect_tangent", bounds, tol)
+    return _on_lanes(platform, partial(_tangent_lane, profiles, bounds), (*NDIMS, *LINEAR_NDIMS))
+
+
+def _adjoint_results(*parts, **params):
+    real = Operands(*parts[: len(NDIMS)])
+    return [(x.shape, x.dtype) for x in (getattr(real, name) for name in Linear._fields)]
+
+
+def _adjoint_lane(profiles, bounds, *parts):
+    parts, cotangent = Operands(*parts[: len(NDIMS)]), parts[-1]
+    *rest, tables, rays = reference.adjoint(_halos(parts, profiles, bounds), parts.grid, cotangent)
+    return (*rest, parts.tables if tables is None else tables, rays)
+
+
+def _choose_adjoint(platform, *avals, profiles, bounds, tol, backend):
+    if _kernel(platform, backend, profiles, "adjoint") == "cpp":
+        return _compiled("lenskern_deflect_adjoint", bounds, tol)
+    return _on_lanes(platform, partial(_adjoint_lane, profiles, bounds), (*NDIMS, 2))
+
+
+# Fields of the haloes on the rays.
+fields_p = _primitive.batched_primitive("lenskern_deflect_fields", NDIMS, _fields_results, _choose_fields)
+
+# Tangent of the deflection, linear in the operands of `Linear`.
+tangent_p = _primitive.batched_primitive(
+    "lenskern_deflect_tangent",
+    (*NDIMS, *LINEAR_NDIMS),
+    lambda *parts, **params: [(parts[len(NDIMS) - 1].shape, parts[len(NDIMS) - 1].dtype)],
+    _choose_tangent,
+)
+
+# Its transpose: cotangent of the deflection to those of the operands of `Linear`.
+adjoint_p = _primitive.batched_primitive("lenskern_deflect_adjoint", (*NDIMS, 2), _adjoint_results, _choose_adjoint)
+
+
+def _transpose_tangent(cotangents, *parts, **params):
+    constants, linear = parts[: len(NDIMS)], parts[len(NDIMS) :]
+    (cotangent,) = cotangents
+    results = adjoint_p.bind(*constants, ad.instantiate_zeros(cotangent), **params)
+    return [None] * len(NDIMS) + [_summed(x, y) for x, y in zip(results, linear, strict=True)]
+
+
+def _summed(cotangent, operand):
+    """The cotangent of an operand that lanes share is the sum over them."""
+    if not ad.is_undefined_primal(operand):
+        return None
+    shared = [i for i, (n, m) in enumerate(zip(cotangent.shape, operand.aval.shape, strict=True)) if m == 1 and n != 1]
+    return cotangent.sum(shared, keepdims=True) if shared else cotangent
+
+
+def _transpose_adjoint(cotangents, *parts, **params):
+    constants, cotangent = parts[: len(NDIMS)], parts[-1]
+    result = tangent_p.bind(*constants, *map(ad.instantiate_zeros, cotangents), **params)[0]
+    return [None] * len(NDIMS) + [_summed(result, cotangent)]
+
+
+def _differentiate_by_reference(lane, ndims):
+    """The derivative of a derivative: that of the jnp reference, whatever the kernel."""
+
+    def rule(primals, tangents, *, profiles, bounds, **params):
+        function = _primitive.on_lanes(partial(lane, profiles, bounds), ndims, sequential=False)
+        tangents = tuple(
+            ad.instantiate_zeros(dx) if jnp.issubdtype(x.dtype, jnp.inexact) else np.zeros(x.shape, jax.dtypes.float0)
+            for x, dx in zip(primals, tangents, strict=True)
+        )
+        return jax.jvp(function, tuple(primals), tangents)
+
+    return rule
+
+
+ad.primitive_transposes[tangent_p] = _transpose_tangent
+ad.primitive_transposes[adjoint_p] = _transpose_adjoint
+ad.primitive_jvps[tangent_p] = _differentiate_by_reference(_tangent_lane, (*NDIMS, *LINEAR_NDIMS))
+ad.primitive_jvps[adjoint_p] = _differentiate_by_reference(_adjoint_lane, (*NDIMS, 2))
