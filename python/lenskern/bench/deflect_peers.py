@@ -28,11 +28,14 @@ class Calls:
     gradient : callable, optional
         ``gradient(haloes, rays, weights)`` likewise for the value and the derivatives of sum(weights * deflection) with
         respect to the peer's own parameters of every halo and to the rays; the last result is that of the rays.
+    batch : callable, optional
+        ``batch(catalogues, rays)`` likewise for the deflections by each of several catalogues, shape (batch, n, 2).
     """
 
     plane: Callable
     trace: Callable | None = None
     gradient: Callable | None = None
+    batch: Callable | None = None
 
 
 @dataclass(frozen=True)
