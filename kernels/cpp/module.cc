@@ -8,6 +8,7 @@
 
 #include "handlers.h"
 #include "isa.h"
+#include "lenskern/profiles.h"
 #include "nnls_isa.h"
 
 namespace py = pybind11;
@@ -64,6 +65,26 @@ py::dict nnls_flops(const Array& Q, const Array& q, double tol, int max_iter) {
   return counts;
 }
 
+// The mathematics of one halo profile as the kernels have it: g, k, w, dg/dp and dg/dq.
+template <class T>
+py::tuple profile(int code, const ArrayOf<T>& u, const ArrayOf<T>& p, const ArrayOf<T>& q) {
+  if (u.ndim() != 1 || p.ndim() != 1 || q.ndim() != 1 || p.size() != u.size() || q.size() != u.size()) {
+    throw py::value_error("profile: expected u, p and q of one shape (n,)");
+  }
+  using D = lenskern::Dual<T>;
+  ArrayOf<T> out[5];
+  for (ArrayOf<T>& values : out) values = ArrayOf<T>(u.size());
+  for (py::ssize_t i = 0; i < u.size(); ++i) {
+    const T at = u.data()[i], first = p.data()[i], second = q.data()[i];
+    out[0].mutable_data()[i] = lenskern::deflect::mean_convergence<T>(code, at, first, second);
+    out[1].mutable_data()[i] = lenskern::deflect::convergence<T>(code, at, first, second);
+    out[2].mutable_data()[i] = lenskern::deflect::potential<T>(code, at, first, second);
+    out[3].mutable_data()[i] = lenskern::deflect::mean_convergence<D>(code, at, D(first, 1), second).d;
+    out[4].mutable_data()[i] = lenskern::deflect::mean_convergence<D>(code, at, first, D(second, 1)).d;
+  }
+  return py::make_tuple(out[0], out[1], out[2], out[3], out[4]);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpp, m) {
@@ -77,6 +98,11 @@ PYBIND11_MODULE(_cpp, m) {
   m.def("cholesky", cholesky<double>, py::arg("A").noconvert(), py::arg("threads") = 1,
         "Lower Cholesky factor of a float32 or float64 matrix by the solver's own factorisation, and its seconds.");
   m.def("cholesky", cholesky<float>, py::arg("A").noconvert(), py::arg("threads") = 1);
+  m.def("profile", profile<double>, py::arg("code"), py::arg("u").noconvert(), py::arg("p").noconvert(),
+        py::arg("q").noconvert(),
+        "g, k, w, dg/dp and dg/dq of a halo profile, as lenskern.deflect.profiles defines them.");
+  m.def("profile", profile<float>, py::arg("code"), py::arg("u").noconvert(), py::arg("p").noconvert(),
+        py::arg("q").noconvert());
   m.def(
       "targets",
       [] {

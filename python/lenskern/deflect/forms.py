@@ -107,6 +107,12 @@ def curvature(v):
     return jnp.where((v < 0.5) | (v > 2), (1 - 3 * vo * basis(vo).B) / (1 - vo), 1 - 3 * vm * series_c(vm))
 
 
+def falling(v):
+    """1 - v B, which is 2 v times -dF/dv."""
+    vb = inside(v, 2, None, 4.0)
+    return jnp.where(v > 2, (vb * basis(vb).F - 1) / (vb - 1), 1 - v * basis(v).B)
+
+
 def excess(v):
     """2 H - B: the NFW mean convergence less the local one, halved; 1/2 at the centre."""
     vs = inside(v, None, 0.5, 0.25)

@@ -90,8 +90,8 @@ def convergence(profile, u, p, q):
 def potential(profile, u, p, q):
     """Potential w over A s^2; arguments as in `mean_convergence`.
 
-    It is zero at the centre, but for POINT, where it is zero at u + p^2 = 1. TNFWC takes a quadrature of 96 nodes, good
-    to 1e-11; the others are closed forms.
+    It is zero at the centre, but for POINT, where it is zero at u + p^2 = 1. TNFWC takes a quadrature of 128 nodes,
+    good to 1e-11; the others are closed forms.
     """
     return _evaluate(_POTENTIAL, profile, u, p, q)
 

@@ -4,12 +4,13 @@ Every function takes u = (R / s)^2 > 0 and the shape parameters p, q. `forms` sa
 comments give m = u g / 4, the enclosed mass over 4 pi rho_s r_s^3, where the profile has one.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import forms
 
-# A core or a separation below this changes nothing and would overflow.
+# A core much below this changes nothing and would overflow.
 SMALLEST_CORE = {np.dtype(np.float32): 1e-12, np.dtype(np.float64): 1e-30}
 
 
@@ -18,7 +19,8 @@ def _nodes(u):
 
 
 def _core(p):
-    return jnp.maximum(p, SMALLEST_CORE[p.dtype])
+    smallest = SMALLEST_CORE[p.dtype]
+    return jnp.where(p < smallest, p + smallest, p)
 
 
 def nfw_mean(u, p, q):
@@ -100,10 +102,11 @@ def tnfw_potential(u, p, q):
 
 
 # rho = rho_0 r_s^3 / ((r + r_c) (r + r_s)^2): the second divided difference in c, at b, 1 and 1, of 1 / (r + c r_s),
-# whose projection is -F(u / c^2) but for a constant. For 1/2 < b < 2 it is an integral of the second derivative.
+# whose projection is -F(u / c^2) but for a constant. Near b = 1 it is an integral of the second derivative.
 def _cored(u, p, near, apart):
     b = _core(p)
-    close = (b > 0.5) & (b < 2)
+    reach = 2.0 if u.dtype == np.dtype(np.float64) else 2.5
+    close = (b > 1 / reach) & (b < reach)
     bc = jnp.where(close, b, 1.0)
     total = 0.0
     for c, weight, share in forms.between(bc, _nodes(u)):
@@ -173,99 +176,98 @@ def cnfw_potential(u, p, q):
 
 
 # rho = rho_0 / (sqrt(b^2 + y^2) (1 + y^2) (1 + y^2 / tau^2)) is tau^2 / (tau^2 - 1) times a difference, at Y = 1 and
-# tau^2, of 1 / (sqrt(b^2 + y^2) (Y + y^2)), whose projection is K = F(v) / (u + Y), v = (u + b^2) / (u + Y), and whose
-# enclosed mass is W = (1/2) ln(1 + u / b^2) + F(v) - F(b^2 / Y), both but for a factor. Near tau = 1 the difference is
-# an integral of the derivative in Y.
-def _close(tau):
-    close = (tau > 0.75) & (tau < 4 / 3)
-    return close, jnp.where(close, tau, 1.0), jnp.where(close, 4.0, tau)
-
-
-def _angles(u, b, Y):
-    """T = sqrt(u + Y), its value T0 at u = 0, d = T - T0 over u, N = Y - b^2, and T T0 - N."""
+# tau^2, of 1 / (sqrt(b^2 + y^2) (Y + y^2)). Its projection is K = F(v) / (u + Y), v = (u + b^2) / (u + Y), and the mass
+# enclosed by it W = (1/2) ln(1 + u / b^2) + F(v) - F(b^2 / Y), both but for a factor. Where the difference would cancel
+# it is an integral of the derivative in Y.
+def _phi(u, b, Y, one):
+    """[F(v) - F(b^2 / Y)] / u by the addition theorem, and the same over Y - b^2; for b^2 >= Y / 2."""
     T, T0 = jnp.sqrt(u + Y), jnp.sqrt(Y)
     d = 1 / (T + T0)
-    return T, T0, d, Y - b * b, T0 * d * u + b * b
-
-
-def _phi(u, b, Y):
-    """[F(v) - F(b^2 / Y)] / u by the addition theorem, and the same over Y - b^2; for b^2 >= Y / 2."""
-    T, T0, d, _, low = _angles(u, b, Y)
-    one = forms.basis((u + b * b) / (u + Y))
+    low = T0 * d * u + b * b
     two = forms.basis((u + b * b) * (b / low) ** 2)
     over = d * (one.B / T**3 - 1 / (T * low) - T0 * (d * u / low) ** 2 * two.B / low)
     return d * (one.F / T - T0 * two.F / low), over
 
 
-def _w(u, b, Y):
+def _w(u, b, Y, one):
     """W / u for b^2 < Y / 2."""
-    T, T0, d, N, _ = _angles(u, b, Y)
-    Q = jnp.sqrt(N)
-    at = forms.basis((u + b * b) / (u + Y))
+    T, T0 = jnp.sqrt(u + Y), jnp.sqrt(Y)
+    d, Q = 1 / (T + T0), jnp.sqrt(Y - b * b)
     logs = T0 * jnp.log1p(d * u / (T0 + Q)) - b * b / (2 * (T0 + Q)) * jnp.log1p(u / (b * b))
-    return d / T * at.F + logs / (u * Q)
+    return d / T * one.F + logs / (u * Q)
 
 
 def tnfwc_mean(u, p, q):
-    b = _core(p)
-    close, tc, ta = _close(q)
+    b, tau = _core(p), q
     log = jnp.log1p(u / (b * b)) / (2 * u)
+    outside = u > jnp.maximum(1.0, tau * tau)
 
     def parts(Y):
-        """W / u - log, which is phi, and what of it over N; either by its own form."""
+        """Whether b^2 < Y / 2, W / u if so, and what else `_phi` gives."""
+        one = forms.basis((u + b * b) / (u + Y))
         compact = b * b < Y / 2
-        bw = jnp.where(compact, b, jnp.sqrt(Y) / 2)
-        bp = jnp.where(compact, jnp.sqrt(Y), b)
-        w = _w(u, bw, Y)
-        phi, over = _phi(u, bp, Y)
-        return compact, w, phi, over
+        w = _w(u, jnp.where(compact, b, jnp.sqrt(Y) / 2), Y, one)
+        phi, over = _phi(u, jnp.where(compact, jnp.sqrt(Y), b), Y, one)
+        return compact, one.F, w, phi, over
 
-    total = 0.0
-    for Y, weight, _ in forms.between(tc * tc, _nodes(u)):
-        compact, w, _, over = parts(Y)
-        N = jnp.where(compact, Y - b * b, 1.0)
-        over = jnp.where(compact, (w - log) / N, over)
-        F = forms.basis((u + b * b) / (u + Y)).F
-        total = total + weight * (F / (u + Y) + b * b * over) / (2 * Y)
+    reach = 1.12 if u.dtype == np.dtype(np.float64) else 4 / 3
+    close = (tau > 1 / reach) & (tau < reach)
+    tc, ta = jnp.where(close, tau, 1.0), jnp.where(close, 4.0, tau)
+    near = 0.0
+    for Y, weight, _ in forms.between(tc * tc, 6 if reach < 1.2 else 4):
+        compact, F, w, _, over = parts(Y)
+        over = jnp.where(compact, (w - log) / jnp.where(compact, Y - b * b, 1.0), over)
+        inner = F / (u + Y) + b * b * over
+        outer = (forms.falling(b * b / Y) - Y / (u + Y) * forms.falling((u + b * b) / (u + Y))) / u
+        near = near + weight * jnp.where(outside, outer, inner) / (2 * Y)
 
-    compact1, w1, phi1, _ = parts(jnp.ones_like(ta))
-    compact2, w2, phi2, _ = parts(ta * ta)
+    compact1, _, w1, phi1, _ = parts(jnp.ones_like(ta))
+    compact2, _, w2, phi2, _ = parts(ta * ta)
     log = jnp.where(compact1 | compact2, log, 0.0)
-    apart = jnp.where(compact1, w1, phi1 + log) - jnp.where(compact2, w2, phi2 + log)
-    return 4 * q * q * jnp.where(close, total, apart / (ta * ta - 1))
+    inner = jnp.where(compact1, w1, phi1 + log) - jnp.where(compact2, w2, phi2 + log)
+    # far out F(v) - F(b^2 / Y) is taken at its word, and the difference of F(v) as an integral
+    change = 0.0
+    uo = jnp.where(outside, u, 2 * jnp.maximum(1.0, tau * tau))
+    for c, weight, _ in forms.between((uo + tau * tau) / (uo + 1), _nodes(u)):
+        y = c * (uo + 1)
+        change = change + weight * forms.falling((uo + b * b) / y) / (2 * y)
+    one, two = forms.basis(b * b), forms.basis(b * b / (ta * ta))
+    gap = jnp.where(compact1 & compact2, jnp.log(ta) + two.h - one.h, two.F - one.F)
+    apart = jnp.where(outside, (gap / (ta * ta - 1) - change) / u, inner / (ta * ta - 1))
+    return 4 * tau * tau * jnp.where(close, near, apart)
 
 
 def tnfwc_local(u, p, q):
-    b = _core(p)
-    close, tc, ta = _close(q)
-    total = 0.0
-    for Y, weight, _ in forms.between(tc * tc, _nodes(u)):
-        at = forms.basis((u + b * b) / (u + Y))
+    b, Y = _core(p), q * q
+    ratio = (u + Y) / (u + 1)
+    close = (ratio > 0.5) & (ratio < 2)
+    near = 0.0
+    for c, weight, _ in forms.between(jnp.where(close, ratio, 1.0), _nodes(u)):
+        y = c * (u + 1)
+        at = forms.basis((u + b * b) / y)
         big = forms.inside(at.v, 2, None, 4.0)
-        E = jnp.where(at.v > 2, (1 + (big - 2) * at.F) / (big - 1), 1 + (2 - at.v) * at.B)
-        total = total + weight * E / (u + Y) ** 2
-
-    Y1, Y2 = 1.0, ta * ta
-    one, two = forms.basis((u + b * b) / (u + Y1)), forms.basis((u + b * b) / (u + Y2))
-    down1, down2 = 1 / (u + Y1), 1 / (u + Y2)
-    direct = (one.F * down1 - two.F * down2) / (Y2 - Y1)
-    # far out F is 1 + N B / (u + Y)
-    far = ((Y1 - b * b) * one.B * down1 * down1 - (Y2 - b * b) * two.B * down2 * down2) / (Y2 - Y1) + down1 * down2
-    outside = u > jnp.maximum(jnp.maximum(1.0, Y2), 2 * b * b)
-    return q * q * jnp.where(close, total, 2 * jnp.where(outside, far, direct))
+        # -2 y^2 dK/dY = 2 F - 1 + v B
+        slope = jnp.where(at.v > 2, (1 + (big - 2) * at.F) / (big - 1), 1 + (2 - at.v) * at.B)
+        near = near + weight * slope / (y * y)
+    one, two = forms.basis((u + b * b) / (u + 1)), forms.basis((u + b * b) / (u + Y))
+    apart = (one.F / (u + 1) - two.F / (u + Y)) / jnp.where(close, 4.0, Y - 1)
+    return Y * jnp.where(close, near, 2 * apart)
 
 
 def tnfwc_potential(u, p, q):
-    """By 96 Gauss-Legendre nodes in asinh(x / scale), scale the smallest of b, tau and 1."""
-    b = _core(p)
-    scale = jnp.maximum(jnp.minimum(jnp.minimum(b, q), 1.0), 1e-4)
+    """By Gauss and Legendre in asinh(x / scale), scale the smallest of b, tau and 1: 16 panels of 8 nodes."""
+    scale = jnp.maximum(jnp.minimum(jnp.minimum(_core(p), q), 1.0), 1e-4)
     end = jnp.arcsinh(jnp.sqrt(u) / scale)
-    total = 0.0
-    for z, weight in forms.legendre(96):
-        y = end * (1 + z) / 2
-        s = jnp.sinh(y)
-        total = total + weight * s * jnp.cosh(y) * tnfwc_mean((scale * s) ** 2, p, q)
-    return total * end / 2 * scale * scale
+    z, weight = np.asarray(forms.legendre(8)).T
+    at = (np.arange(16)[:, None] + (1 + z) / 2) / 16
+    nodes = jnp.asarray(np.stack([at.ravel(), np.tile(weight, 16)], axis=1), u.dtype)
+
+    def add(total, node):
+        s = jnp.sinh(end * node[0])
+        return total + node[1] * s * jnp.cosh(end * node[0]) * tnfwc_mean((scale * s) ** 2, p, q), None
+
+    shape = jnp.broadcast_shapes(u.shape, p.shape, q.shape)
+    return jax.lax.scan(add, jnp.zeros(shape, u.dtype), nodes)[0] * end / 32 * scale * scale
 
 
 # A = E / a, s = a, p = core / a; see Eliasdottir et al. (2007, arXiv:0710.5636). Differences are taken by hand.
