@@ -15,20 +15,17 @@ constexpr int kMostPoints = 24, kMostSquare = kMostPoints * kMostPoints;
 // Interpolation of degree p - 1 in y and in x, and which haloes it is accurate for.
 class FarField {
  public:
-  // `relative`: error that is allowed, relative to the halo's deflection at the distance of the box.
+  // `relative`: typical ratio of the error allowed for a halo and its field.
   explicit FarField(double relative) {
-    // As a function of y, or of x, the field of a halo is analytic inside the ellipse with the foci at the ends of the
-    // box that passes the nearest point of v <= 0. With semi-axes (rho +- 1/rho)/2 the error falls as rho^-p.
     double least = 1e300;
     for (int p = 8; p <= kMostPoints; p += 4) {
-      const double rho = std::pow(kConstant / relative, 1.0 / p), cost = p * p * (rho * rho + 4);
-      if (cost < least) least = cost, points_ = p, rho_ = rho;
+      const double rho = std::fmax(std::pow(kConstant / relative, 1.0 / p), kLeastRho), cost = p * p * (rho * rho + 4);
+      if (cost < least) least = cost, points_ = p;
     }
-    long_axis_ = (rho_ + 1 / rho_) / 2, short_axis_ = (rho_ - 1 / rho_) / 2;
     for (int i = 0; i < points_; ++i) {
       cosine_[i] = std::cos(M_PI * (i + 0.5) / points_);
       for (int n = 0; n < points_; ++n) {
-        transform_[n][i] = (n > 0 ? 2.0 : 1.0) / points_ * std::cos(M_PI * n * (i + 0.5) / points_);
+        transform_[n][i] = transposed_[i][n] = (n > 0 ? 2.0 : 1.0) / points_ * std::cos(M_PI * n * (i + 0.5) / points_);
       }
     }
   }
@@ -36,10 +33,21 @@ class FarField {
   int points() const { return points_; }
   int square() const { return points_ * points_; }
 
-  bool is_far(const Box& box, double y, double x) const {
+  // As a function of y, or of x, the field of a halo is analytic inside the ellipse with the foci at the ends of the box
+  // that passes the nearest point of v <= 0. With semi-axes (rho +- 1/rho)/2, in half-widths of the box, the error of the
+  // polynomial is below kConstant rho^-p times the field in the box (measured: 3.5, for a point mass). This is the rho that
+  // a ratio of field and error needs.
+  double rho(double ratio) const { return std::pow(kConstant * ratio, 1.0 / points_); }
+
+  bool is_far(const Box& box, double y, double x, double rho) const {
+    const double most = std::fmax(rho, kLeastRho), long_axis = (most + 1 / most) / 2, short_axis = (most - 1 / most) / 2;
     const double ay = std::fabs(y - box.y), ax = std::fabs(x - box.x);
     const double ny = ay > box.hy ? ay - box.hy : 0, nx = ax > box.hx ? ax - box.hx : 0;
     // In y at fixed x the singularities are at y +- i |x - x'|, and likewise in x.
+    const auto outside = [&](double along, double across, double half) {
+      const double a = along / (long_axis * half), b = across / (short_axis * half);
+      return half == 0 || a * a + b * b >= 1;
+    };
     return outside(ay, nx, box.hy) && outside(ax, ny, box.hx);
   }
 
@@ -56,19 +64,22 @@ class FarField {
   // Chebyshev coefficients out of values at the points: a[n p + m] of T_n(y) T_m(x).
   void coefficients(const double* values, double* a) const {
     const int p = points_;
-    double half[kMostSquare];  // transformed in x: half[i p + m]
-    for (int i = 0; i < p; ++i) {
-      for (int m = 0; m < p; ++m) {
-        double sum = 0;
-        for (int j = 0; j < p; ++j) sum += transform_[m][j] * values[tile(i, j)];
-        half[i * p + m] = sum;
+    double half[kMostSquare];  // transformed in y: half[n p + j]
+    for (int n = 0; n < p; ++n) {
+      double* row = half + n * p;
+      for (int j = 0; j < p; ++j) row[j] = 0;
+      for (int i = 0; i < p; ++i) {
+        const double c = transform_[n][i];
+        for (int j = 0; j < p; j += 4) {
+          for (int k = 0; k < 4; ++k) row[j + k] += c * values[tile(i, j) + k];
+        }
       }
     }
     for (int n = 0; n < p; ++n) {
       double* row = a + n * p;
       for (int m = 0; m < p; ++m) row[m] = 0;
-      for (int i = 0; i < p; ++i) {
-        for (int m = 0; m < p; ++m) row[m] += transform_[n][i] * half[i * p + m];
+      for (int j = 0; j < p; ++j) {
+        for (int m = 0; m < p; ++m) row[m] += half[n * p + j] * transposed_[j][m];
       }
     }
   }
@@ -125,16 +136,78 @@ class FarField {
     }
   }
 
+  // The transposes, which carry weights at the rays to weights at the points of the boxes around them.
+  //
+  // Of `evaluate`: adds to the moments b of two fields, b[n p + m] the sum of w T_n(y) T_m(x), the weights of some rays.
+  void gather(const Box& box, const double* y, const double* x, const double* weights, int64_t distance, int64_t points,
+              double* b) const {
+    constexpr int kTogether = 4;
+    const int p = points_;
+    const double sy = inverse(box.hy), sx = inverse(box.hx);
+    for (int64_t i = 0; i < points; i += kTogether) {
+      double Ty[kMostPoints][kTogether], Tx[kTogether][kMostPoints];
+      for (int k = 0; k < kTogether; ++k) {
+        const double ty = (y[i + k] - box.y) * sy, tx = (x[i + k] - box.x) * sx;
+        Ty[0][k] = 1, Ty[1][k] = ty, Tx[k][0] = 1, Tx[k][1] = tx;
+        for (int n = 2; n < p; ++n) {
+          Ty[n][k] = 2 * ty * Ty[n - 1][k] - Ty[n - 2][k];
+          Tx[k][n] = 2 * tx * Tx[k][n - 1] - Tx[k][n - 2];
+        }
+      }
+      for (int f = 0; f < 2; ++f) {
+        const double* w = weights + f * distance + i;
+        for (int n = 0; n < p; ++n) {
+          double* row = b + (f * p + n) * p;
+          const double w0 = w[0] * Ty[n][0], w1 = w[1] * Ty[n][1], w2 = w[2] * Ty[n][2], w3 = w[3] * Ty[n][3];
+          for (int m = 0; m < p; ++m) row[m] += w0 * Tx[0][m] + w1 * Tx[1][m] + w2 * Tx[2][m] + w3 * Tx[3][m];
+        }
+      }
+    }
+  }
+
+  // Of `coefficients`, for one field.
+  void weights(const double* b, double* values) const {
+    const int p = points_;
+    double half[kMostSquare];
+    for (int i = 0; i < p; ++i) {
+      double* row = half + i * p;
+      for (int m = 0; m < p; ++m) row[m] = 0;
+      for (int n = 0; n < p; ++n) {
+        for (int m = 0; m < p; ++m) row[m] += transform_[n][i] * b[n * p + m];
+      }
+      double out[kMostPoints] = {};
+      for (int m = 0; m < p; ++m) {
+        for (int j = 0; j < p; ++j) out[j] += row[m] * transform_[m][j];
+      }
+      for (int j = 0; j < p; ++j) values[tile(i, j)] = out[j];
+    }
+  }
+
+  // Of `pass_down`, for one field: adds to the moments of `box` the weights at the points of `child`.
+  void pass_up(const double* values, const Box& child, const Box& box, double* b) const {
+    const int p = points_;
+    double Ty[kMostSquare], Tx[kMostSquare], half[kMostSquare];
+    chebyshev_matrix(box.y, box.hy, child.y, child.hy, Ty);
+    chebyshev_matrix(box.x, box.hx, child.x, child.hx, Tx);
+    for (int i = 0; i < p; ++i) {
+      for (int m = 0; m < p; ++m) {
+        double sum = 0;
+        for (int j = 0; j < p; ++j) sum += values[tile(i, j)] * Tx[m * p + j];
+        half[i * p + m] = sum;
+      }
+    }
+    for (int n = 0; n < p; ++n) {
+      for (int i = 0; i < p; ++i) {
+        for (int m = 0; m < p; ++m) b[n * p + m] += Ty[n * p + i] * half[i * p + m];
+      }
+    }
+  }
+
  private:
-  static constexpr double kConstant = 20;
+  static constexpr double kConstant = 4, kLeastRho = 2;
 
   int tile(int i, int j) const { return ((i / 4) * (points_ / 4) + j / 4) * 16 + i % 4 * 4 + j % 4; }
   static double inverse(double half) { return half > 0 ? 1 / half : 0; }
-
-  bool outside(double along, double across, double half) const {
-    const double a = along / (long_axis_ * half), b = across / (short_axis_ * half);
-    return a * a + b * b >= 1 || half == 0;
-  }
 
   // T_n at the p points of the child, n first.
   void chebyshev_matrix(double centre, double half, double child, double child_half, double* T) const {
@@ -147,8 +220,7 @@ class FarField {
   }
 
   int points_ = 8;
-  double rho_ = 1, long_axis_ = 1, short_axis_ = 0;
-  double cosine_[kMostPoints], transform_[kMostPoints][kMostPoints];
+  double cosine_[kMostPoints], transform_[kMostPoints][kMostPoints], transposed_[kMostPoints][kMostPoints];
 };
 
 }  // namespace deflect

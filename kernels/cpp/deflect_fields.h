@@ -21,21 +21,21 @@ inline int read_halos(const Scene<D>& scene, Halo* halos, int32_t* number) {
   return count;
 }
 
-// Square of the radius below which a few of the rays in a box are expected: closed forms serve them.
+// Square of the radius that ten or so of the rays in a box are expected within: closed forms serve them.
 inline double least_distance(const Box& box, int64_t rays) {
   const double side = std::fmax(box.hy, box.hx);
   const double area = 4 * std::fmax(box.hy, side / rays) * std::fmax(box.hx, side / rays);
-  return std::fmax(area / rays, 1e-280);
+  return std::fmax(3 * area / rays, 1e-280);
 }
 
 // Least and greatest v of a halo over a box.
-inline RowRange range_of(const Halo& halo, const Box& box, double least) {
+inline Octaves octaves_of(const Halo& halo, const Box& box, double least) {
   const double ay = std::fabs(halo.y - box.y), ax = std::fabs(halo.x - box.x);
   const double ny = std::fmax(ay - box.hy, 0), nx = std::fmax(ax - box.hx, 0), fy = ay + box.hy, fx = ax + box.hx;
   // A little more, for points that rounding puts outside the box.
   const double high = std::fmax((fy * fy + fx * fx) * (1 + 1e-9), least);
   const double low = std::fmin(std::fmax((ny * ny + nx * nx) * (1 - 1e-9), least), high);
-  return RowRange(low, high);
+  return Octaves(low, high);
 }
 
 // A chunk of haloes: as many as their rows leave room for. `sample(halo, v, values)` gives kFunctions functions.
@@ -43,51 +43,82 @@ template <int kFunctions, class Sample>
 inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const Sample& sample, Scratch& scratch,
                        Crew::Worker& worker, ChunkRows* chunk) {
   const int most = left < kHalosAtOnce ? left : kHalosAtOnce;
-  int64_t* at = scratch.offsets.template reserve<int64_t>(2 * most);
-  if (at == nullptr) return false;
-  *chunk = {halos, 0, kFunctions, least, nullptr, 0, at, at + most};
+  int64_t* base = scratch.offsets.template reserve<int64_t>(most);
+  if (base == nullptr) return false;
+  *chunk = {halos, 0, least, nullptr, 0, base};
   int64_t total = 0;
   for (; chunk->count < most; ++chunk->count) {
-    const RowRange range = range_of(halos[chunk->count], box, least);
-    if (chunk->count > 0 && (total + range.doubles()) * kFunctions > kRowDoublesAtOnce) break;
-    chunk->narrow_at[chunk->count] = total - range.narrow_begin * Narrow::kStride;
-    chunk->wide_at[chunk->count] =
-        total + (range.narrow_end - range.narrow_begin) * Narrow::kStride - range.wide_begin * Wide::kStride;
-    total += range.doubles();
+    const Octaves octaves = octaves_of(halos[chunk->count], box, least);
+    if (chunk->count > 0 && (total + octaves.doubles()) * kFunctions > kRowDoublesAtOnce) break;
+    base[chunk->count] = total - octaves.begin * kOctave;
+    total += octaves.doubles();
   }
   double* rows = scratch.rows.template reserve<double>(total * kFunctions);
   if (rows == nullptr) return false;
   chunk->rows = rows;
   chunk->distance = total;
-  constexpr int kTogether = 8;
-  worker.parallel_for((chunk->count + kTogether - 1) / kTogether, [&](int group) {
-    for (int i = group * kTogether; i < (group + 1) * kTogether && i < chunk->count; ++i) {
-      const RowRange range = range_of(halos[i], box, least);
-      double* to = rows + chunk->narrow_at[i] + range.narrow_begin * Narrow::kStride;
-      fill_rows<kFunctions>(range, halos[i].profile < kTable, [&](double v, double* values) { sample(halos[i], v, values); }, to,
-                            total);
+  constexpr int kHalosTogether = 8;
+  worker.parallel_for((chunk->count + kHalosTogether - 1) / kHalosTogether, [&](int group) {
+    const int begin = group * kHalosTogether, end = begin + kHalosTogether;
+    for (int i = begin; i < end && i < chunk->count; ++i) {
+      const Halo& halo = halos[i];
+      const Octaves octaves = octaves_of(halo, box, least);
+      fill_rows<kFunctions>(octaves, halo.profile < kTable, [&](double v, double* values) { sample(halo, v, values); },
+                            rows + base[i] + octaves.begin * kOctave, total);
     }
   });
   return true;
 }
 
-// Sum over the haloes of their largest deflection on the rays, which `tol` is shared out by. A halo of amplitude a has
-// rows of the mean convergence (times what `factor` gives) in the chunk.
-inline double largest_deflections(const ChunkRows& chunk, const Box& box, double least) {
-  double sum = 0;
-  for (int i = 0; i < chunk.count; ++i) {
-    if (chunk.halos[i].profile == kSheet) continue;  // a polynomial
-    const RowRange range = range_of(chunk.halos[i], box, least);
-    double most = 0;
-    for (int64_t r = range.wide_begin; r < range.wide_end; ++r) {
-      const double v = midpoint<Wide>(r);
-      if (v < 30 * least && r + 1 < range.wide_end) continue;
-      most = std::fmax(most, std::fabs(chunk.rows[chunk.wide_at[i] + r * Wide::kStride]) * std::sqrt(v));
+// The far field of a chunk, and how far each halo has to be.
+//
+// Every halo gets the same share of the error. Its deflection at R is at most its peak, and at most its mass over R; those
+// of the other fields are compared after multiplication with R^power.
+class FarPlan {
+ public:
+  // tol: for all `total` haloes of the lane; below 0 it is `rounding` times the sum of their fields. The error is never asked
+  // to be below that. With `each` it is `rounding` times the field of each halo. False where memory ran out.
+  bool make(const ChunkRows& chunk, const RayTree& tree, double least, double tol, int total, double rounding, int power, bool each,
+            Scratch& scratch) {
+    reach_ = scratch.reaches.reserve<Reach>(chunk.count);
+    if (reach_ == nullptr) return false;
+    double sum = 0;
+    for (int i = 0; i < chunk.count; ++i) {
+      double peak = 0, mass = 0;
+      const Octaves octaves = octaves_of(chunk.halos[i], tree[0].box, least);
+      for (int64_t octave = octaves.begin; octave < octaves.end; ++octave) {
+        const double v = from_bits(octave << 52), R = std::sqrt(v);
+        if (v < 10 * least && octave + 1 < octaves.end) continue;
+        const double value = std::fabs(*chunk.row<Wide>(i, v)) * (power > 0 ? R : 1 / R);
+        peak = std::fmax(peak, value), mass = std::fmax(mass, value * R);
+      }
+      if (chunk.halos[i].profile == kSheet) peak = mass = 0;  // a polynomial
+      reach_[i] = {peak, mass};
+      sum += peak;
     }
-    sum += most;
+    const double floor = rounding * sum / chunk.count;
+    const double share = std::fmax(tol < 0 ? floor : std::fmax(tol / total, floor), 1e-300);
+    far_ = FarField(std::fmin(share * chunk.count / std::fmax(sum, 1e-300), 1e-2));
+    for (int i = 0; i < chunk.count; ++i) {
+      const double own = each ? rounding * std::fmax(reach_[i].peak, 1e-300) : share;
+      reach_[i] = {far_.rho(reach_[i].peak / own), far_.rho(reach_[i].mass / own) * far_.rho(1)};
+    }
+    use_ = tol != 0 && tree[0].rays > 2 * far_.square();
+    return true;
   }
-  return sum;
-}
+
+  const FarField* far() const { return use_ ? &far_ : nullptr; }
+  const Reach* reach() const { return reach_; }
+
+ private:
+  FarField far_{1e-2};
+  Reach* reach_ = nullptr;
+  bool use_ = false;
+};
+
+// The least error of a far field, relative to the sum of the peaks.
+template <class D>
+constexpr double kRounding = sizeof(D) == 8 ? 1e-15 : 1e-7;
 
 // A field at the points of the nodes and at the rays.
 template <int kKind, class Closed>
@@ -98,11 +129,11 @@ struct FieldsOfTree {
   const Closed& closed;
   double* out;
 
-  void at_points(const Candidates& from, Entries& entries, int, const double* y, const double* x, int points, double* values, int) const {
-    sum_fields<kKind>(from, chunk, closed, entries, y, x, points, values, points);
+  void at_points(const Candidates& from, Lists& lists, int, const double* y, const double* x, int points, double* values, int) const {
+    sum_fields<kKind>(from, chunk, closed, lists, y, x, points, values, points);
   }
-  void at_rays(const Candidates& from, Entries& entries, int64_t begin, int64_t end, int) const {
-    sum_fields<kKind>(from, chunk, closed, entries, tree.y() + begin, tree.x() + begin, end - begin, out + begin, tree.slots());
+  void at_rays(const Candidates& from, Lists& lists, int64_t begin, int64_t end, int) const {
+    sum_fields<kKind>(from, chunk, closed, lists, tree.y() + begin, tree.x() + begin, end - begin, out + begin, tree.slots());
   }
 };
 
@@ -155,13 +186,12 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
     return true;
   }
 
-  const double eps = sizeof(D) == 8 ? 2.2e-16 : 1.2e-7;
   for (int64_t first = 0; first < scene.n; first += kRaysAtOnce) {
     const int64_t n = scene.n - first < kRaysAtOnce ? scene.n - first : kRaysAtOnce;
     const D* grid = scene.grid + 2 * first;
     D* to = out + first * kFields;
     RayTree& tree = scratch.tree;
-    if (!tree.build(grid, n, 512)) return false;
+    if (!tree.build(grid, n, kLeafRays)) return false;
     if (tree.size() == 0) continue;
     double* sums = scratch.fields.template reserve<double>(kFields * tree.slots());
     if (sums == nullptr) return false;
@@ -172,13 +202,11 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
       ChunkRows chunk;
       const auto sample = [&](const Halo& halo, double v, double* values) { *values = value_at(halo, v); };
       if (!fill_chunk<1>(halos + done, count - done, box, least, sample, scratch, worker, &chunk)) return false;
-      const auto closed_at = [&](int32_t h, double v, double* slope) { return closed(chunk.halos[h], v, slope); };
-      const double largest = largest_deflections(chunk, box, least);
-      const double relative = options.tol < 0 ? eps : options.tol / std::fmax(largest, 1e-300);
-      const FarField far(std::fmin(std::fmax(relative, 2.2e-16), 1e-2));
-      const bool use_far = options.tol != 0 && tree[0].rays > 2 * far.square();
+      const auto closed_at = [&](const Halo& halo, double v, double* value, double* slope) { *value = closed(halo, v, slope); };
+      FarPlan plan;
+      if (!plan.make(chunk, tree, least, options.tol, count, kRounding<D>, kKind == kPotential ? -1 : 1, false, scratch)) return false;
       const FieldsOfTree<kKind, decltype(closed_at)> sum{tree, chunk, closed_at, sums};
-      if (!sum_chunk(tree, use_far ? &far : nullptr, sum, chunk, sums, scratch, worker)) return false;
+      if (!sum_chunk(tree, plan.far(), plan.reach(), sum, chunk, sums, scratch, worker)) return false;
       done += chunk.count;
     }
     for (int64_t slot = 0; slot < tree.slots(); ++slot) {

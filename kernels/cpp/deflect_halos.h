@@ -116,6 +116,20 @@ struct Radial {
     }
     return convergence(static_cast<int>(h.profile), u, h.p, h.q);
   }
+  // The mean convergence and its derivatives with respect to p and, where `count` is 3, q.
+  void with_slopes(const Halo& h, double v, int count, double* values) const {
+    const int shapes = shape_parameters(h.profile);
+    for (int k = 1; k < count; ++k) values[k] = 0;
+    if (shapes == 0 || count == 1) {
+      values[0] = mean(h, v);
+      return;
+    }
+    const Dual<double> u = v / (h.scale * h.scale);
+    for (int k = 1; k < count && k <= shapes; ++k) {
+      const Dual<double> g = mean_convergence(static_cast<int>(h.profile), u, Dual<double>(h.p, k == 1), Dual<double>(h.q, k == 2));
+      values[0] = g.v, values[k] = g.d;
+    }
+  }
   // Of the potential, in units of arcsec^2.
   double integral(const Halo& h, double v) const {
     const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
@@ -126,16 +140,15 @@ struct Radial {
 // The rows of a chunk of haloes.
 struct ChunkRows {
   const Halo* halos;
-  int count, functions;
-  double least_v;      // below it there are no rows
+  int count;
+  double least_v;    // below it there are no rows
   double* rows;
-  int64_t distance;    // from the rows of one function to those of the next
-  int64_t *narrow_at, *wide_at;  // row r of a halo is at narrow_at + r Narrow::kStride
+  int64_t distance;  // from the rows of one function to those of the next
+  int64_t* base;     // the row for v of a halo is at base + row_offset(v)
 
   template <class Family>
-  const double* row(int halo, double v) const {
-    if constexpr (Family::kBits == Narrow::kBits) return rows + narrow_at[halo] + row_of<Narrow>(v) * Narrow::kStride;
-    return rows + wide_at[halo] + row_of<Wide>(v) * Wide::kStride;
+  const double* row(int64_t halo, double v) const {
+    return rows + base[halo] + row_offset<Family>(bits_of(v));
   }
 };
 

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "deflect_fields.h"
+#include "deflect_linear.h"
 
 namespace lenskern::LENSKERN_ISA {
 namespace {
@@ -18,11 +19,17 @@ bool fields(const lenskern::deflect::Scene<D>& scene, const lenskern::deflect::O
   }
 }
 
+template <class D>
+bool adjoint(const lenskern::deflect::Scene<D>& scene, const lenskern::deflect::Options& options, const D* cotangent,
+             const lenskern::deflect::Linear<D, D*>& out, void* memory, Crew::Worker& worker) {
+  return deflect::adjoint_of_lane(scene, options, cotangent, out, *static_cast<deflect::Scratch*>(memory), worker);
+}
+
 }  // namespace
 
 template <class D>
 DeflectKernels<D> deflect_kernels() {
-  return {fields<D>, nullptr, nullptr, [] { return static_cast<void*>(new (std::nothrow) deflect::Scratch); },
+  return {fields<D>, nullptr, adjoint<D>, [] { return static_cast<void*>(new (std::nothrow) deflect::Scratch); },
           [](void* scratch) { delete static_cast<deflect::Scratch*>(scratch); }};
 }
 template DeflectKernels<float> deflect_kernels<float>();

@@ -22,6 +22,9 @@ constexpr int kHalosAtOnce = 4096;
 // So few rays are summed in closed form: rows would cost more.
 constexpr int64_t kClosedRays = 96;
 
+// Rays of a leaf. At least kMostSquare, so that a node without points of its own is a leaf.
+constexpr int64_t kLeafRays = kMostSquare;
+
 // The upper levels of the tree are done one after the other, the nodes of each shared out; then the branches below.
 constexpr int kTopLevels = 3, kMostTop = 1 + 4 + 16, kMostBranches = 64;
 
@@ -29,61 +32,49 @@ constexpr int kTopLevels = 3, kMostTop = 1 + 4 + 16, kMostBranches = 64;
 constexpr int kParts = 16;
 
 struct Scratch {
-  Buffer halos, rows, offsets, fields, lists, parts;
+  Buffer halos, rows, offsets, fields, lists, parts, reaches, weights, node_at, accumulators;
   RayTree tree;
 };
 
-// Lists and polynomials for one node on the way down.
+// Candidates and polynomials of one node on the way down.
 struct Level {
-  int32_t* halo;
-  double *y, *x;
+  Candidates near;
   double *values, *coefficients;
 };
 
-// Branch-private memory: one Level per depth, the entries of a block, and the points of a box.
+// Memory of one part: a level for each depth, the far haloes and the points of a node, and the lists of a block.
 template <int kFields>
 class Descent {
  public:
-  static int64_t level_doubles(int halos) { return padded(halos) / 2 * 5 + 2 * kFields * kMostSquare; }
-  static int64_t doubles(int halos) {
-    const int64_t list = padded(halos);
-    return kDepths * level_doubles(halos) + list / 2 * 5 + 2 * kMostSquare + 3 * list * int64_t{sizeof(Entry) / 8};
-  }
+  static int64_t padded(int halos) { return (halos + 15) / 8 * 8; }  // and one vector more
+  static int64_t list_doubles(int halos) { return padded(halos) * Candidates::kArrays; }
+  static int64_t level_doubles(int halos) { return list_doubles(halos) + 2 * kFields * kMostSquare; }
+  static int64_t doubles(int halos) { return kDepths * level_doubles(halos) + 4 * list_doubles(halos) + 2 * kMostSquare; }
+
   static Level level_at(double* memory, int halos) {
-    const int64_t list = padded(halos);
-    double *y = take(memory, list), *x = take(memory, list);
-    double *values = take(memory, kFields * kMostSquare), *coefficients = take(memory, kFields * kMostSquare);
-    return {reinterpret_cast<int32_t*>(memory), y, x, values, coefficients};
+    double* values = memory + list_doubles(halos);
+    return {Candidates::at(memory, padded(halos)), values, values + kFields * kMostSquare};
   }
 
-  Descent(double* memory, int halos, int part) : part_(part) {
-    const int64_t list = padded(halos);
-    for (Level& level : levels_) level = level_at(take(memory, level_doubles(halos)), halos);
-    far_y_ = take(memory, list), far_x_ = take(memory, list);
-    far_halo_ = reinterpret_cast<int32_t*>(take(memory, list / 2));
-    node_y_ = take(memory, kMostSquare), node_x_ = take(memory, kMostSquare);
-    Entry* entries = reinterpret_cast<Entry*>(take(memory, 3 * list * int64_t{sizeof(Entry) / 8}));
-    entries_ = {entries, entries + list, entries + 2 * list, 0, 0, 0};
+  Descent(double* memory, int halos, int number) : part(number) {
+    const auto take = [&memory](int64_t count) { return (memory += count) - count; };
+    const int64_t list = list_doubles(halos), length = padded(halos);
+    for (Level& level : levels) level = level_at(take(level_doubles(halos)), halos);
+    far = Candidates::at(take(list), length);
+    lists.narrow = Entries::at(take(list), length);
+    lists.wide = Entries::at(take(list), length);
+    lists.near = Entries::at(take(list), length);
+    y = take(kMostSquare), x = take(kMostSquare);
   }
 
-  Level& level(int depth) { return levels_[depth]; }
-  Entries& entries() { return entries_; }
-  int part() const { return part_; }
-  double *far_y_, *far_x_, *node_y_, *node_x_;
-  int32_t* far_halo_;
-
-  static int64_t padded(int halos) { return (halos + 31) / 32 * 32; }
+  const int part;
+  Level levels[HilbertCurve::kLevels + 1];
+  Candidates far;
+  Lists lists;
+  double *y, *x;
 
  private:
   static constexpr int kDepths = HilbertCurve::kLevels + 1;
-  static double* take(double*& memory, int64_t count) {
-    double* p = memory;
-    memory += count;
-    return p;
-  }
-  Level levels_[kDepths];
-  Entries entries_;
-  int part_;
 };
 
 // Whether a node has enough rays to be worth a polynomial.
@@ -95,9 +86,14 @@ struct Expansion {
   Box box{};
 };
 
+// The rho that a halo needs where its field has the peak it has anywhere, and, times R^(-1/p), where it is that of its mass.
+struct Reach {
+  double peak, mass;
+};
+
 // Takes haloes down the tree: at each node those that are far from it are summed at its points, at the leaves the rest at
 // the rays. `Sum` says what is summed:
-//   sum.at_points(from, entries, node, y, x, values, part) and sum.at_rays(from, entries, begin, end, part)
+//   sum.at_points(from, lists, node, y, x, points, values, part) and sum.at_rays(from, lists, begin, end, part)
 // with the fields at the points of a node going to values[field * points + point], those at the rays to out.
 template <class Sum>
 class TreeDescent {
@@ -105,7 +101,8 @@ class TreeDescent {
   static constexpr int kFields = Sum::kFields;
 
   // `far` may be null: everything is summed at the rays.
-  TreeDescent(const RayTree& tree, const FarField* far, const Sum& sum, double* out) : tree_(tree), far_(far), sum_(sum), out_(out) {}
+  TreeDescent(const RayTree& tree, const FarField* far, const Reach* reach, const Sum& sum, double* out)
+      : tree_(tree), far_(far), reach_(reach), sum_(sum), out_(out) {}
 
   // Splits the candidates of a node: those that are far go into its polynomial, the others into level.halo.
   Candidates split(int index, const Candidates& from, const Expansion& above, Descent<kFields>& memory, Level& level,
@@ -113,20 +110,20 @@ class TreeDescent {
     const RayTree::Node& node = tree_[index];
     *expansion = above;
     if (!has_points(far_, node)) return from;
-    int near = 0, distant = 0;
+    Candidates near = level.near, distant = memory.far;
+    // With rho = kLeastRho haloes are at least a quarter of the half-width away.
+    const double decline = 1 / far_->rho(std::fmax(node.box.hy, node.box.hx) / 4);
     for (int i = 0; i < from.count; ++i) {
-      const bool is_far = far_->is_far(node.box, from.y[i], from.x[i]);
-      level.halo[near] = from.halo[i], level.y[near] = from.y[i], level.x[near] = from.x[i];
-      memory.far_halo_[distant] = from.halo[i], memory.far_y_[distant] = from.y[i], memory.far_x_[distant] = from.x[i];
-      near += !is_far, distant += is_far;
+      const Reach& reach = reach_[from.halo[i]];
+      const bool is_far = far_->is_far(node.box, from.y[i], from.x[i], std::fmin(reach.peak, reach.mass * decline));
+      near.put(near.count, from, i), distant.put(distant.count, from, i);
+      near.count += !is_far, distant.count += is_far;
     }
-    const Candidates left{near, level.halo, level.y, level.x};
-    if (distant == 0) return left;
+    if (distant.count == 0) return near;
     const int square = far_->square();
     for (int k = 0; k < kFields * square; ++k) level.values[k] = 0;
-    far_->place(node.box, memory.node_y_, memory.node_x_);
-    sum_.at_points({distant, memory.far_halo_, memory.far_y_, memory.far_x_}, memory.entries(), index, memory.node_y_,
-                   memory.node_x_, square, level.values, memory.part());
+    far_->place(node.box, memory.y, memory.x);
+    sum_.at_points(distant, memory.lists, index, memory.y, memory.x, square, level.values, memory.part);
     for (int f = 0; f < kFields; ++f) {
       if (above.coefficients != nullptr) {
         far_->pass_down(above.coefficients + f * square, above.box, node.box, level.values + f * square);
@@ -134,12 +131,12 @@ class TreeDescent {
       far_->coefficients(level.values + f * square, level.coefficients + f * square);
     }
     *expansion = {level.coefficients, node.box};
-    return left;
+    return near;
   }
 
   void descend(int index, int depth, const Candidates& from, const Expansion& above, Descent<kFields>& memory) const {
     Expansion expansion;
-    const Candidates left = split(index, from, above, memory, memory.level(depth), &expansion);
+    const Candidates left = split(index, from, above, memory, memory.levels[depth], &expansion);
     finish(index, depth, left, expansion, memory);
   }
 
@@ -147,7 +144,7 @@ class TreeDescent {
     const RayTree::Node& node = tree_[index];
     for (int k = 0; k < node.children; ++k) descend(node.child + k, depth + 1, left, expansion, memory);
     if (node.children > 0) return;
-    sum_.at_rays(left, memory.entries(), node.begin, node.end, memory.part());
+    sum_.at_rays(left, memory.lists, node.begin, node.end, memory.part);
     if (expansion.coefficients == nullptr) return;
     far_->template evaluate<kFields>(expansion.coefficients, expansion.box, tree_.y() + node.begin, tree_.x() + node.begin,
                                      node.end - node.begin, out_ + node.begin, tree_.slots());
@@ -156,6 +153,7 @@ class TreeDescent {
  private:
   const RayTree& tree_;
   const FarField* far_;
+  const Reach* reach_;
   const Sum& sum_;
   double* out_;
 };
@@ -216,19 +214,20 @@ inline void sum_tree(const TreeDescent<Sum>& descent, const RayTree& tree, const
 
 // The same, with its memory, for all haloes of a chunk. False where memory ran out.
 template <class Sum>
-inline bool sum_chunk(const RayTree& tree, const FarField* far, const Sum& sum, const ChunkRows& chunk, double* out, Scratch& scratch,
+inline bool sum_chunk(const RayTree& tree, const FarField* far, const Reach* reach, const Sum& sum, const ChunkRows& chunk, double* out, Scratch& scratch,
                       Crew::Worker& worker) {
   using Memory = Descent<Sum::kFields>;
-  const int64_t list = Memory::padded(chunk.count), levels = kMostTop * Memory::level_doubles(chunk.count);
-  double* lists = scratch.lists.template reserve<double>(levels + list / 2 * 5);
-  const int64_t part_doubles = Memory::doubles(chunk.count);
+  const int64_t levels = kMostTop * Memory::level_doubles(chunk.count), part_doubles = Memory::doubles(chunk.count);
+  double* lists = scratch.lists.template reserve<double>(levels + Memory::list_doubles(chunk.count));
   double* parts = scratch.parts.template reserve<double>(kParts * part_doubles);
   if (lists == nullptr || parts == nullptr) return false;
-  double *y = lists + levels, *x = y + list;
-  int32_t* halo = reinterpret_cast<int32_t*>(x + list);
-  for (int h = 0; h < chunk.count; ++h) y[h] = chunk.halos[h].y, x[h] = chunk.halos[h].x, halo[h] = h;
-  const TreeDescent<Sum> descent(tree, far, sum, out);
-  sum_tree(descent, tree, {chunk.count, halo, y, x}, lists, parts, part_doubles, worker);
+  Candidates all = Candidates::at(lists + levels, Memory::padded(chunk.count));
+  for (; all.count < chunk.count; ++all.count) {
+    const int h = all.count;
+    all.halo[h] = h, all.y[h] = chunk.halos[h].y, all.x[h] = chunk.halos[h].x, all.base[h] = chunk.base[h];
+  }
+  const TreeDescent<Sum> descent(tree, far, reach, sum, out);
+  sum_tree(descent, tree, all, lists, parts, part_doubles, worker);
   return true;
 }
 

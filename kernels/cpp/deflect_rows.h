@@ -55,13 +55,17 @@ inline double midpoint(int64_t row) {
 constexpr int kSegmentOctaves = 4, kSamples = 26;
 constexpr double kSegmentBegin = 0.75, kSegmentEnd = 20.0;
 
+// Rows that are made together, to hide the latency of the products.
+constexpr int kTogether = 4;
+
 // How the rows of a family follow from the samples: Chebyshev coefficients by a product with the samples, and the
 // coefficients of t^k by a product with those. In one product the rounding errors of the large coefficients of T_n would
 // not be small beside the coefficients of the function.
 template <class Family>
 struct RowMatrices {
   static constexpr int kRows = kSegmentOctaves << Family::kBits;
-  alignas(64) double chebyshev[kRows][kSamples][Family::kStride] = {};
+  // Chebyshev coefficients of kTogether neighbouring rows out of the samples.
+  alignas(64) double chebyshev[kRows / kTogether][kSamples][kTogether * Family::kStride] = {};
   alignas(64) double values[Family::kDegree + 1][Family::kStride] = {};  // from samples at the row's own points
   alignas(64) double power[Family::kDegree + 1][Family::kStride] = {};
   double points[Family::kDegree + 1];  // Chebyshev points of t
@@ -98,7 +102,9 @@ struct RowMatrices {
         for (int i = 0; i < kSamples; ++i) {
           long double weight = 0;
           for (int n = 0; n < kSamples; ++n) weight += T[n] * cosine[n][i];
-          for (int n = 0; n < N; ++n) chebyshev[r][i][n] += values[j][n] * static_cast<double>(weight);
+          for (int n = 0; n < N; ++n) {
+            chebyshev[r / kTogether][i][r % kTogether * Family::kStride + n] += values[j][n] * static_cast<double>(weight);
+          }
         }
       }
     }
@@ -111,26 +117,42 @@ static const RowMatrices<Family>& row_matrices() {
   return matrices;
 }
 
-// out = sum_i in[i] matrix[i], vectors of length kStride.
-template <int kStride, int kCount>
-inline void combine(const double* in, const double (*matrix)[kStride], double* out) {
+// out = sum_i in[i] matrix[i], vectors of length kLength.
+template <int kLength, int kCount>
+inline void combine(const double* in, const double (*matrix)[kLength], double* out) {
   using V = Vector<double>;
-  constexpr int W = Simd<double>::width, n = kStride / W;
-  V sum[n] = {};
-  for (int i = 0; i < kCount; ++i) {
-    for (int k = 0; k < n; ++k) sum[k] += in[i] * aligned(&matrix[i][k * W]);
+  constexpr int W = Simd<double>::width, n = kLength / W, step = n < 16 ? n : n % 12 == 0 ? 12 : 8;
+  static_assert(n % step == 0);
+  for (int first = 0; first < n; first += step) {
+    V sum[step] = {};
+    for (int i = 0; i < kCount; ++i) {
+#pragma GCC unroll 16
+      for (int k = 0; k < step; ++k) sum[k] += in[i] * aligned(&matrix[i][(first + k) * W]);
+    }
+    for (int k = 0; k < step; ++k) store(out + (first + k) * W, sum[k]);
   }
-  for (int k = 0; k < n; ++k) store(out + k * W, sum[k]);
 }
 
 // Slot of the factor of v in t = factor v - 1/kReach; a row's coefficients lie before it.
 template <class Family>
 constexpr int kFactorSlot = Family::kDegree + 1;
 
+// The coefficients of t^k of kTogether rows out of their Chebyshev coefficients.
 template <class Family>
-inline void finish_row(const double* chebyshev, double c, double* row) {
-  combine<Family::kStride, Family::kDegree + 1>(chebyshev, row_matrices<Family>().power, row);
-  row[kFactorSlot<Family>] = 1 / (Family::kReach * c);
+inline void powers(const double* chebyshev, double* out) {
+  using V = Vector<double>;
+  constexpr int W = Simd<double>::width, n = Family::kStride / W, L = Family::kStride;
+  const auto& matrix = row_matrices<Family>().power;
+  for (int k = 0; k < n; ++k) {
+    V sum[kTogether] = {};
+    // T_n has no powers above n.
+    for (int i = k * W; i <= Family::kDegree; ++i) {
+      const V column = aligned(&matrix[i][k * W]);
+#pragma GCC unroll 16
+      for (int r = 0; r < kTogether; ++r) sum[r] += chebyshev[r * L + i] * column;
+    }
+    for (int r = 0; r < kTogether; ++r) store(out + r * L + k * W, sum[r]);
+  }
 }
 
 // The value and, where asked for, the slope d/dv of a row.
@@ -146,48 +168,66 @@ inline double row_value(const double* row, double v, double* slope = nullptr) {
   return value;
 }
 
-// Rows of `functions` functions for every v in [low, high] of one halo.
-struct RowRange {
-  int64_t narrow_begin, narrow_end, wide_begin, wide_end;
+// Where the rows of a halo are: octave after octave, of each first the narrow and then the wide ones.
+constexpr int64_t kWideBegin = Narrow::kStride << Narrow::kBits, kOctave = kWideBegin + (Wide::kStride << Wide::kBits);
 
-  RowRange(double low, double high)
-      : narrow_begin(row_of<Narrow>(low)),
-        narrow_end(row_of<Narrow>(high) + 1),
-        wide_begin(row_of<Wide>(low)),
-        wide_end(row_of<Wide>(high) + 1) {}
+template <class Family>
+inline int64_t row_offset(int64_t bits) {
+  constexpr int64_t begin = Family::kBits == Narrow::kBits ? 0 : kWideBegin;
+  constexpr int64_t mask = (int64_t{1} << Family::kBits) - 1;
+  return (bits >> 52) * kOctave + begin + (bits >> (52 - Family::kBits) & mask) * Family::kStride;
+}
 
-  int64_t doubles() const {
-    return (narrow_end - narrow_begin) * Narrow::kStride + (wide_end - wide_begin) * Wide::kStride;
-  }
+// The octaves that hold every v in [low, high].
+struct Octaves {
+  int64_t begin, end;
+  Octaves(double low, double high) : begin(bits_of(low) >> 52), end((bits_of(high) >> 52) + 1) {}
+  int64_t doubles() const { return (end - begin) * kOctave; }
 };
 
 // Fills the rows of a halo: sample(v, values) gives the functions at v; those of function j start at rows + j * distance.
+// `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
 template <int kFunctions, class Sample>
-inline void fill_rows(const RowRange& range, bool smooth, const Sample& sample, double* rows, int64_t distance) {
-  const auto& narrow = row_matrices<Narrow>();
-  const auto& wide = row_matrices<Wide>();
-  double* const wide_rows = rows + (range.narrow_end - range.narrow_begin) * Narrow::kStride;
-  alignas(64) double in[kFunctions][kSamples], chebyshev[Wide::kStride];
+inline void fill_rows(const Octaves& octaves, bool smooth, const Sample& sample, double* rows, int64_t distance) {
+  alignas(64) double in[kFunctions][kSamples], chebyshev[kTogether * Wide::kStride], out[kTogether * Wide::kStride];
+  const auto put = [&](auto family, int64_t row, double* to) {
+    using Family = decltype(family);
+    powers<Family>(chebyshev, out);
+    for (int r = 0; r < kTogether; ++r) {
+      out[r * Family::kStride + kFactorSlot<Family>] = 1 / (Family::kReach * midpoint<Family>(row + r));
+    }
+    for (int k = 0; k < kTogether * Family::kStride; ++k) to[k] = out[k];
+  };
+  const auto place = [&](auto family, int64_t row, int function) {
+    using Family = decltype(family);
+    const int64_t octave = row >> Family::kBits, within = row & ((int64_t{1} << Family::kBits) - 1);
+    const int64_t begin = Family::kBits == Narrow::kBits ? 0 : kWideBegin;
+    return rows + function * distance + (octave - octaves.begin) * kOctave + begin + within * Family::kStride;
+  };
 
   if (!smooth) {
-    const auto direct = [&](auto family, int64_t begin, int64_t end, double* out) {
+    const auto direct = [&](auto family) {
       using Family = decltype(family);
       const auto& matrices = row_matrices<Family>();
-      for (int64_t r = begin; r < end; ++r, out += Family::kStride) {
-        const double c = midpoint<Family>(r);
-        for (int i = 0; i <= Family::kDegree; ++i) {
-          double values[kFunctions];
-          sample(c * (1 + Family::kReach * matrices.points[i]), values);
-          for (int j = 0; j < kFunctions; ++j) in[j][i] = values[j];
+      for (int64_t row = octaves.begin << Family::kBits; row < octaves.end << Family::kBits; row += kTogether) {
+        double values[kTogether][Family::kDegree + 1][kFunctions];
+        for (int r = 0; r < kTogether; ++r) {
+          for (int i = 0; i <= Family::kDegree; ++i) {
+            sample(midpoint<Family>(row + r) * (1 + Family::kReach * matrices.points[i]), values[r][i]);
+          }
         }
         for (int j = 0; j < kFunctions; ++j) {
-          combine<Family::kStride, Family::kDegree + 1>(in[j], matrices.values, chebyshev);
-          finish_row<Family>(chebyshev, c, out + j * distance);
+          for (int r = 0; r < kTogether; ++r) {
+            double own[Family::kDegree + 1];
+            for (int i = 0; i <= Family::kDegree; ++i) own[i] = values[r][i][j];
+            combine<Family::kStride, Family::kDegree + 1>(own, matrices.values, chebyshev + r * Family::kStride);
+          }
+          put(family, row, place(family, row, j));
         }
       }
     };
-    direct(Narrow{}, range.narrow_begin, range.narrow_end, rows);
-    direct(Wide{}, range.wide_begin, range.wide_end, wide_rows);
+    direct(Narrow{});
+    direct(Wide{});
     return;
   }
 
@@ -202,26 +242,29 @@ inline void fill_rows(const RowRange& range, bool smooth, const Sample& sample, 
   };
   static const Points points;
 
-  constexpr int narrow_bits = Narrow::kBits + 2, wide_bits = Wide::kBits + 2;  // rows of a segment, as a power of two
-  for (int64_t s = range.narrow_begin >> narrow_bits; s << narrow_bits < range.narrow_end; ++s) {
-    const double unit = from_bits((s << 2) << 52);
+  for (int64_t first = octaves.begin / kSegmentOctaves * kSegmentOctaves; first < octaves.end; first += kSegmentOctaves) {
+    const double unit = from_bits(first << 52);
     for (int i = 0; i < kSamples; ++i) {
       double values[kFunctions];
       sample(unit * points.v[i], values);
       for (int j = 0; j < kFunctions; ++j) in[j][i] = values[j];
     }
-    const auto segment = [&](auto family, int bits, int64_t begin, int64_t end, const auto& matrices, double* out) {
-      using Family = decltype(family);
-      const int64_t first = s << bits < begin ? begin : s << bits, last = (s + 1) << bits > end ? end : (s + 1) << bits;
-      for (int64_t r = first; r < last; ++r) {
-        for (int j = 0; j < kFunctions; ++j) {
-          combine<Family::kStride, kSamples>(in[j], matrices.chebyshev[r - (s << bits)], chebyshev);
-          finish_row<Family>(chebyshev, midpoint<Family>(r), out + (r - begin) * Family::kStride + j * distance);
+    for (int64_t octave = first; octave < first + kSegmentOctaves; ++octave) {
+      if (octave < octaves.begin || octave >= octaves.end) continue;
+      const auto family_rows = [&](auto family) {
+        using Family = decltype(family);
+        const auto& matrices = row_matrices<Family>();
+        for (int64_t row = octave << Family::kBits; row < (octave + 1) << Family::kBits; row += kTogether) {
+          for (int j = 0; j < kFunctions; ++j) {
+            const int64_t group = (row - (first << Family::kBits)) / kTogether;
+            combine<kTogether * Family::kStride, kSamples>(in[j], matrices.chebyshev[group], chebyshev);
+            put(family, row, place(family, row, j));
+          }
         }
-      }
-    };
-    segment(Narrow{}, narrow_bits, range.narrow_begin, range.narrow_end, narrow, rows);
-    segment(Wide{}, wide_bits, range.wide_begin, range.wide_end, wide, wide_rows);
+      };
+      family_rows(Narrow{});
+      family_rows(Wide{});
+    }
   }
 }
 

@@ -8,61 +8,86 @@
 namespace lenskern::LENSKERN_ISA {
 namespace deflect {
 
-// Haloes to be summed, by number in the chunk; positions once more, in order. Arrays are padded to whole vectors.
+// Haloes to be summed, by number in the chunk; positions and places of the rows once more, in order. The arrays are
+// padded to whole vectors.
 struct Candidates {
   int count;
-  const int32_t* halo;
-  const double *y, *x;
+  double *y, *x;
+  int64_t *halo, *base;
+
+  static constexpr int kArrays = 4;
+  static Candidates at(double* memory, int64_t padded) {
+    int64_t* numbers = reinterpret_cast<int64_t*>(memory + 2 * padded);
+    return {0, memory, memory + padded, numbers, numbers + padded};
+  }
+  void put(int i, const Candidates& from, int k) {
+    halo[i] = from.halo[k], y[i] = from.y[k], x[i] = from.x[k], base[i] = from.base[k];
+  }
 };
 
-// A halo and the row that serves all points of a block.
-struct Entry {
-  const double* row;
-  double y, x;
-  int32_t halo;
-};
+// Lanes of 64-bit integers.
+typedef int64_t Index __attribute__((vector_size(kVectorBytes), may_alias));
 
+// Haloes and the rows that serve all points of a block. Arrays as those of Candidates, with room for one vector more.
 struct Entries {
-  Entry *narrow, *wide, *near;
-  int narrows, wides, nears;
+  int count;
+  double *y, *x;
+  int64_t *halo, *row;  // `row` is an address
+
+  static Entries at(double* memory, int64_t padded) {
+    int64_t* numbers = reinterpret_cast<int64_t*>(memory + 2 * padded);
+    return {0, memory, memory + padded, numbers, numbers + padded};
+  }
+  // Appends the chosen ones of a vector of candidates.
+  void append(const Candidates& from, int i, Index address, Index chosen) {
+    compress(y + count, load(from.y + i), chosen);
+    compress(x + count, load(from.x + i), chosen);
+    compress(halo + count, load_index(from.halo + i), chosen);
+    compress(row + count, address, chosen);
+    count += count_lanes(chosen);
+  }
+  const double* row_at(int i) const { return reinterpret_cast<const double*>(static_cast<intptr_t>(row[i])); }
+
+  static Index load_index(const int64_t* p) { return reinterpret_cast<Index>(load(reinterpret_cast<const double*>(p))); }
+};
+
+// Narrow rows, wide rows, and haloes that need a row for each point.
+struct Lists {
+  Entries narrow, wide, near;
 };
 
 inline Vector<double> absolute(Vector<double> v) { return v < 0 ? -v : v; }
 inline Vector<double> positive(Vector<double> v) { return v > 0 ? v : v * 0; }
 
 // Finds for every candidate the row whose reach holds its distances from all points in the box.
-inline void choose_rows(const Candidates& from, const ChunkRows& chunk, const Box& box, Entries& to) {
+inline void choose_rows(const Candidates& from, const ChunkRows& chunk, const Box& box, Lists& to) {
   using V = Vector<double>;
   constexpr int W = Simd<double>::width;
-  typedef int64_t I __attribute__((vector_size(kVectorBytes), may_alias));
-  to.narrows = to.wides = to.nears = 0;
-  const int64_t narrow_half = int64_t{1} << (51 - Narrow::kBits), wide_half = int64_t{1} << (51 - Wide::kBits);
+  using I = Index;
+  constexpr int64_t narrow_half = int64_t{1} << (51 - Narrow::kBits), wide_half = int64_t{1} << (51 - Wide::kBits);
+  to.narrow.count = to.wide.count = to.near.count = 0;
+  const I rows = I{} + static_cast<int64_t>(reinterpret_cast<intptr_t>(chunk.rows));
+  I lane;
+  for (int k = 0; k < W; ++k) lane[k] = k;
   for (int i = 0; i < from.count; i += W) {
     const V ay = absolute(load(from.y + i) - box.y), ax = absolute(load(from.x + i) - box.x);
     const V ny = positive(ay - box.hy), nx = positive(ax - box.hx), fy = ay + box.hy, fx = ax + box.hx;
     const V low = ny * ny + nx * nx, high = fy * fy + fx * fx, middle = 0.5 * (low + high);
     const I bits = reinterpret_cast<I>(middle);
-    const I narrow = bits >> (52 - Narrow::kBits), wide = bits >> (52 - Wide::kBits);
+    const I octave = rows + (Entries::load_index(from.base + i) + (bits >> 52) * kOctave) * 8;
+    const I here = (middle >= chunk.least_v) & (lane < from.count - i);
     const V narrow_mid = reinterpret_cast<V>((bits & -(2 * narrow_half)) | narrow_half);
+    const I narrow = (bits >> (52 - Narrow::kBits)) & ((1 << Narrow::kBits) - 1);
+    const I fits_narrow = here & (low >= narrow_mid * (1 - Narrow::kReach)) & (high <= narrow_mid * (1 + Narrow::kReach));
+    to.narrow.append(from, i, octave + narrow * (Narrow::kStride * 8), fits_narrow);
+    const I rest = ~fits_narrow & (lane < from.count - i);
+    if (count_lanes(rest) == 0) continue;
     const V wide_mid = reinterpret_cast<V>((bits & -(2 * wide_half)) | wide_half);
-    const I far = middle >= chunk.least_v;
-    const I fits_narrow = far & (low >= narrow_mid * (1 - Narrow::kReach)) & (high <= narrow_mid * (1 + Narrow::kReach));
-    const I fits_wide = far & (low >= wide_mid * (1 - Wide::kReach)) & (high <= wide_mid * (1 + Wide::kReach));
-    const int lanes = from.count - i < W ? from.count - i : W;
-    for (int k = 0; k < lanes; ++k) {
-      const int32_t halo = from.halo[i + k];
-      const int is_narrow = fits_narrow[k] != 0, is_wide = !is_narrow & (fits_wide[k] != 0);
-      to.narrow[to.narrows] = {chunk.rows + chunk.narrow_at[halo] + narrow[k] * Narrow::kStride, from.y[i + k], from.x[i + k], halo};
-      to.narrows += is_narrow;
-      if (is_narrow) continue;
-      const double* row = is_wide ? chunk.rows + chunk.wide_at[halo] + wide[k] * Wide::kStride : nullptr;
-      const Entry entry{row, from.y[i + k], from.x[i + k], halo};
-      if (is_wide) {
-        to.wide[to.wides++] = entry;
-      } else {
-        to.near[to.nears++] = entry;
-      }
-    }
+    const I wide = (bits >> (52 - Wide::kBits)) & ((1 << Wide::kBits) - 1);
+    const I fits_wide = rest & here & (low >= wide_mid * (1 - Wide::kReach)) & (high <= wide_mid * (1 + Wide::kReach));
+    to.wide.append(from, i, octave + (wide * Wide::kStride + kWideBegin) * 8, fits_wide);
+    const I near = rest & ~fits_wide;
+    if (count_lanes(near) != 0) to.near.append(from, i, octave, near);
   }
 }
 
@@ -76,53 +101,94 @@ struct Block {
   }
 };
 
-// Polynomials of `kEntries` haloes at all points of a block, as many at once as hide the latency of a product.
-template <class Family, bool kSlope, int kEntries, class Op>
-inline void evaluate_rows(const Entry* entries, const Block& block, Op& op) {
+// Polynomials of `kAtOnce` haloes at all points of a block, as many at once as hide the latency of a product.
+template <class Family, bool kSlope, int kAtOnce, class Op>
+inline void evaluate_rows(const Entries& entries, int first, const Block& block, Op& op) {
   using V = Vector<double>;
   constexpr int n = Block::kVectors, top = Family::kDegree;
-  V dy[kEntries][n], dx[kEntries][n], t[kEntries][n], value[kEntries][n], slope[kEntries][n];
+  V dy[kAtOnce][n], dx[kAtOnce][n], t[kAtOnce][n], value[kAtOnce][n], slope[kAtOnce][n];
+  const double* row[kAtOnce];
 #pragma GCC unroll 8
-  for (int e = 0; e < kEntries; ++e) {
-    const Entry& entry = entries[e];
+  for (int e = 0; e < kAtOnce; ++e) {
+    row[e] = entries.row_at(first + e);
+    const double y = entries.y[first + e], x = entries.x[first + e];
 #pragma GCC unroll 8
     for (int v = 0; v < n; ++v) {
-      dy[e][v] = block.y[v] - entry.y, dx[e][v] = block.x[v] - entry.x;
-      t[e][v] = (dy[e][v] * dy[e][v] + dx[e][v] * dx[e][v]) * entry.row[kFactorSlot<Family>] - 1 / Family::kReach;
-      value[e][v] = entry.row[top] * t[e][v] + entry.row[top - 1];
-      if constexpr (kSlope) slope[e][v] = V{} + entry.row[top];
+      dy[e][v] = block.y[v] - y, dx[e][v] = block.x[v] - x;
+      t[e][v] = (dy[e][v] * dy[e][v] + dx[e][v] * dx[e][v]) * row[e][kFactorSlot<Family>] - 1 / Family::kReach;
+      value[e][v] = row[e][top] * t[e][v] + row[e][top - 1];
+      if constexpr (kSlope) slope[e][v] = V{} + row[e][top];
     }
   }
 #pragma GCC unroll 32
   for (int k = top - 2; k >= 0; --k) {
 #pragma GCC unroll 8
-    for (int e = 0; e < kEntries; ++e) {
+    for (int e = 0; e < kAtOnce; ++e) {
 #pragma GCC unroll 8
       for (int v = 0; v < n; ++v) {
         if constexpr (kSlope) slope[e][v] = slope[e][v] * t[e][v] + value[e][v];
-        value[e][v] = value[e][v] * t[e][v] + entries[e].row[k];
+        value[e][v] = value[e][v] * t[e][v] + row[e][k];
       }
     }
   }
 #pragma GCC unroll 8
-  for (int e = 0; e < kEntries; ++e) {
+  for (int e = 0; e < kAtOnce; ++e) {
 #pragma GCC unroll 8
     for (int v = 0; v < n; ++v) {
-      if constexpr (kSlope) slope[e][v] *= entries[e].row[kFactorSlot<Family>];
+      if constexpr (kSlope) slope[e][v] *= row[e][kFactorSlot<Family>];
       op.add(v, value[e][v], slope[e][v], dy[e][v], dx[e][v]);
     }
   }
 }
 
 template <class Family, bool kSlope, class Op>
-inline void evaluate_list(const Entry* entries, int count, const Block& block, Op& op) {
+inline void evaluate_list(const Entries& entries, const Block& block, Op& op) {
   constexpr int kAtOnce = Block::kVectors >= 4 ? 1 : 4 / Block::kVectors;
   int i = 0;
-  for (; i + kAtOnce <= count; i += kAtOnce) evaluate_rows<Family, kSlope, kAtOnce>(entries + i, block, op);
-  for (; i < count; ++i) evaluate_rows<Family, kSlope, 1>(entries + i, block, op);
+  for (; i + kAtOnce <= entries.count; i += kAtOnce) evaluate_rows<Family, kSlope, kAtOnce>(entries, i, block, op);
+  for (; i < entries.count; ++i) evaluate_rows<Family, kSlope, 1>(entries, i, block, op);
 }
 
-// What is added for a pair, and the fields it goes to. `scalar` gives the radial function of a halo at v < least_v.
+// The functions of one halo, and the slope of the first, at the points of a vector that a single row does not serve: the
+// narrow row of each point, or where there is none the closed form, closed(halo, v, values, slope).
+template <int kFunctions, class Closed>
+inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
+                            Vector<double> (&value)[kFunctions], Vector<double>& slope) {
+  using V = Vector<double>;
+  constexpr int W = Block::W, top = Narrow::kDegree;
+  const double least = chunk.least_v;
+  const double* row[W];
+  for (int k = 0; k < W; ++k) row[k] = chunk.row<Narrow>(halo, v2[k] >= least ? v2[k] : least);
+  V t{};
+  for (int j = 0; j < kFunctions; ++j) {
+    // Coefficient k of all points.
+    V c[Narrow::kStride];
+#pragma GCC unroll 16
+    for (int part = 0; part < Narrow::kStride; part += W) {
+#pragma GCC unroll 16
+      for (int k = 0; k < W; ++k) c[part + k] = load(row[k] + j * chunk.distance + part);
+      swap_blocks<double, 1>(c + part);
+    }
+    if (j == 0) t = v2 * c[kFactorSlot<Narrow>] - 1 / Narrow::kReach;
+    V sum = c[top], derivative{};
+#pragma GCC unroll 32
+    for (int k = top - 1; k >= 0; --k) {
+      if (j == 0) derivative = derivative * t + sum;
+      sum = sum * t + c[k];
+    }
+    value[j] = sum;
+    if (j == 0) slope = derivative * c[kFactorSlot<Narrow>];
+  }
+  for (int k = 0; k < W; ++k) {
+    if (v2[k] >= least) continue;
+    double exact[kFunctions], change = 0;
+    closed(chunk.halos[halo], v2[k], exact, &change);
+    slope[k] = change;
+    for (int j = 0; j < kFunctions; ++j) value[j][k] = exact[j];
+  }
+}
+
+// What a pair adds, and the fields it goes to.
 template <int kKind>
 struct FieldSum {
   static constexpr bool kSlope = kKind == kJacobian;
@@ -144,40 +210,25 @@ struct FieldSum {
   }
 };
 
-// A halo so near that one row does not serve the block: a row for each point, or the closed form.
-template <class Closed, class Op>
-inline void evaluate_near(const Entry& entry, const ChunkRows& chunk, const Block& block, const Closed& closed, Op& op) {
-  using V = Vector<double>;
-  constexpr int W = Block::W;
-  for (int v = 0; v < Block::kVectors; ++v) {
-    const V dy = block.y[v] - entry.y, dx = block.x[v] - entry.x, d2 = dy * dy + dx * dx;
-    V value{}, slope{};
-    for (int k = 0; k < W; ++k) {
-      double s = 0;
-      if (d2[k] >= chunk.least_v) {
-        const double* row = chunk.row<Narrow>(entry.halo, d2[k]);
-        value[k] = Op::kSlope ? row_value<Narrow>(row, d2[k], &s) : row_value<Narrow>(row, d2[k]);
-      } else {
-        value[k] = closed(entry.halo, d2[k], Op::kSlope ? &s : nullptr);
-      }
-      slope[k] = s;
-    }
-    op.add(v, value, slope, dy, dx);
-  }
-}
-
 // Adds the fields of all candidates at `points` (a multiple of kBlock) points to out[field * distance + point].
 template <int kKind, class Closed>
-inline void sum_fields(const Candidates& from, const ChunkRows& chunk, const Closed& closed, Entries& entries, const double* y,
+inline void sum_fields(const Candidates& from, const ChunkRows& chunk, const Closed& closed, Lists& lists, const double* y,
                        const double* x, int64_t points, double* out, int64_t distance) {
   constexpr int W = Block::W;
   for (int64_t i = 0; i < points; i += kBlock) {
-    choose_rows(from, chunk, bounding_box(y + i, x + i, kBlock), entries);
+    choose_rows(from, chunk, bounding_box(y + i, x + i, kBlock), lists);
     const Block block(y + i, x + i);
     FieldSum<kKind> op;
-    evaluate_list<Narrow, op.kSlope>(entries.narrow, entries.narrows, block, op);
-    evaluate_list<Wide, op.kSlope>(entries.wide, entries.wides, block, op);
-    for (int e = 0; e < entries.nears; ++e) evaluate_near(entries.near[e], chunk, block, closed, op);
+    evaluate_list<Narrow, op.kSlope>(lists.narrow, block, op);
+    evaluate_list<Wide, op.kSlope>(lists.wide, block, op);
+    for (int e = 0; e < lists.near.count; ++e) {
+      for (int v = 0; v < Block::kVectors; ++v) {
+        const Vector<double> dy = block.y[v] - lists.near.y[e], dx = block.x[v] - lists.near.x[e];
+        Vector<double> value[1], slope;
+        evaluate_points<1>(lists.near.halo[e], dy * dy + dx * dx, chunk, closed, value, slope);
+        op.add(v, value[0], slope, dy, dx);
+      }
+    }
     for (int f = 0; f < op.kFields; ++f) {
       for (int v = 0; v < Block::kVectors; ++v) {
         double* to = out + f * distance + i + v * W;

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #ifndef LENSKERN_ISA
 #error "compile with -DLENSKERN_ISA=<name>; see CMakeLists.txt"
@@ -71,9 +74,38 @@ inline T sum(Vector<T> v) {
   return s;
 }
 
+// Writes those lanes of `v` that are set in `chosen` (a comparison's result) to `to`, one after the other, and anything to
+// the rest of its W elements.
+template <class V, class Index>
+inline void compress(void* to, V v, Index chosen) {
+#if defined(__AVX512F__)
+  const __mmask8 lanes = _mm512_movepi64_mask(reinterpret_cast<__m512i>(chosen));
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(lanes, reinterpret_cast<__m512i>(v)));
+#else
+  auto* out = static_cast<int64_t*>(to);
+  const auto bits = reinterpret_cast<Index>(v);
+  for (int k = 0; k < Simd<double>::width; ++k) {
+    *out = bits[k];
+    out -= chosen[k];
+  }
+#endif
+}
+
+// Number of lanes that are set.
+template <class Index>
+inline int count_lanes(Index chosen) {
+#if defined(__AVX512F__)
+  return __builtin_popcount(_mm512_movepi64_mask(reinterpret_cast<__m512i>(chosen)));
+#else
+  int64_t count = 0;
+  for (int k = 0; k < Simd<double>::width; ++k) count -= chosen[k];
+  return static_cast<int>(count);
+#endif
+}
+
 // One stage of a transpose: swaps the off-diagonal blocks of size S in every 2S x 2S block.
 template <class T, int S>
-inline void swap_blocks(Vector<T>* rows) {
+inline __attribute__((always_inline)) void swap_blocks(Vector<T>* rows) {
   constexpr int W = Simd<T>::width;
   using Index = decltype(Vector<T>{} < Vector<T>{});
   Index low{}, high{};

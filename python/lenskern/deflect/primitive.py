@@ -64,7 +64,7 @@ def _halos(parts, profiles, bounds):
 
 def _kernel(platform, backend, profiles, kind):
     """Name of the backend that runs an operation on a platform."""
-    if kind in ("tangent", "adjoint"):
+    if kind == "tangent":
         return "reference"
     if backend is None:
         return "cpp" if platform == "cpu" and backends.availability("cpp").available else "reference"
@@ -129,7 +129,7 @@ def _adjoint_lane(profiles, bounds, *parts):
 
 
 def _choose_adjoint(platform, *avals, profiles, bounds, tol, backend):
-    if _kernel(platform, backend, profiles, "adjoint") == "cpp":
+    if _kernel(platform, backend, profiles, "adjoint") == "cpp" and bounds is None:
         return _compiled("lenskern_deflect_adjoint", bounds, tol)
     return _on_lanes(platform, partial(_adjoint_lane, profiles, bounds), (*NDIMS, 2))
 
