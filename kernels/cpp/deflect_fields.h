@@ -120,6 +120,9 @@ class FarPlan {
 template <class D>
 constexpr double kRounding = sizeof(D) == 8 ? 1e-15 : 1e-7;
 
+// Error of the far field in derivatives, relative to each halo's.
+constexpr double kDerivativeError = 1e-10;
+
 // A field at the points of the nodes and at the rays.
 template <int kKind, class Closed>
 struct FieldsOfTree {

@@ -2,34 +2,44 @@
 
 #include <new>
 
+#include "deflect_adjoint.h"
 #include "deflect_fields.h"
-#include "deflect_linear.h"
+#include "deflect_tangent.h"
 
 namespace lenskern::LENSKERN_ISA {
 namespace {
 
+using lenskern::deflect::Kind;
+
+deflect::Scratch& scratch_of(void* memory) { return *static_cast<deflect::Scratch*>(memory); }
+
 template <class D>
-bool fields(const lenskern::deflect::Scene<D>& scene, const lenskern::deflect::Options& options, D* out, void* memory, Crew::Worker& worker) {
-  deflect::Scratch& scratch = *static_cast<deflect::Scratch*>(memory);
+bool fields(const deflect::Scene<D>& scene, const deflect::Options& options, D* out, void* memory, Crew::Worker& worker) {
   switch (options.kind) {
-    case lenskern::deflect::kDeflection: return deflect::sum_fields_of_lane<lenskern::deflect::kDeflection>(scene, options, out, scratch, worker);
-    case lenskern::deflect::kConvergence: return deflect::sum_fields_of_lane<lenskern::deflect::kConvergence>(scene, options, out, scratch, worker);
-    case lenskern::deflect::kPotential: return deflect::sum_fields_of_lane<lenskern::deflect::kPotential>(scene, options, out, scratch, worker);
-    default: return deflect::sum_fields_of_lane<lenskern::deflect::kJacobian>(scene, options, out, scratch, worker);
+    case Kind::kDeflection: return deflect::sum_fields_of_lane<Kind::kDeflection>(scene, options, out, scratch_of(memory), worker);
+    case Kind::kConvergence: return deflect::sum_fields_of_lane<Kind::kConvergence>(scene, options, out, scratch_of(memory), worker);
+    case Kind::kPotential: return deflect::sum_fields_of_lane<Kind::kPotential>(scene, options, out, scratch_of(memory), worker);
+    default: return deflect::sum_fields_of_lane<Kind::kJacobian>(scene, options, out, scratch_of(memory), worker);
   }
 }
 
 template <class D>
-bool adjoint(const lenskern::deflect::Scene<D>& scene, const lenskern::deflect::Options& options, const D* cotangent,
-             const lenskern::deflect::Linear<D, D*>& out, void* memory, Crew::Worker& worker) {
-  return deflect::adjoint_of_lane(scene, options, cotangent, out, *static_cast<deflect::Scratch*>(memory), worker);
+bool tangent(const deflect::Scene<D>& scene, const deflect::Options& options, const deflect::Linear<D, const D*>& direction, D* out,
+             void* memory, Crew::Worker& worker) {
+  return deflect::tangent_of_lane(scene, options, direction, out, scratch_of(memory), worker);
+}
+
+template <class D>
+bool adjoint(const deflect::Scene<D>& scene, const deflect::Options& options, const D* cotangent,
+             const deflect::Linear<D, D*>& out, void* memory, Crew::Worker& worker) {
+  return deflect::adjoint_of_lane(scene, options, cotangent, out, scratch_of(memory), worker);
 }
 
 }  // namespace
 
 template <class D>
 DeflectKernels<D> deflect_kernels() {
-  return {fields<D>, nullptr, adjoint<D>, [] { return static_cast<void*>(new (std::nothrow) deflect::Scratch); },
+  return {fields<D>, tangent<D>, adjoint<D>, [] { return static_cast<void*>(new (std::nothrow) deflect::Scratch); },
           [](void* scratch) { delete static_cast<deflect::Scratch*>(scratch); }};
 }
 template DeflectKernels<float> deflect_kernels<float>();

@@ -64,8 +64,6 @@ def _halos(parts, profiles, bounds):
 
 def _kernel(platform, backend, profiles, kind):
     """Name of the backend that runs an operation on a platform."""
-    if kind == "tangent":
-        return "reference"
     if backend is None:
         return "cpp" if platform == "cpu" and backends.availability("cpp").available else "reference"
     if backend == "cpp" and platform != "cpu":
@@ -112,7 +110,7 @@ def _tangent_lane(profiles, bounds, *parts):
 
 
 def _choose_tangent(platform, *avals, profiles, bounds, tol, backend):
-    if _kernel(platform, backend, profiles, "tangent") == "cpp":
+    if _kernel(platform, backend, profiles, "tangent") == "cpp" and bounds is None:
         return _compiled("lenskern_deflect_tangent", bounds, tol)
     return _on_lanes(platform, partial(_tangent_lane, profiles, bounds), (*NDIMS, *LINEAR_NDIMS))
 

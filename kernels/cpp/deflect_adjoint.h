@@ -1,7 +1,5 @@
-// Derivatives of the deflection of one lane: the tangent and its transpose.
-//
-// With alpha = A g d, d = theta - c, g = g(u; p, q), u = v/s^2, v = |d|^2 and g' = dg/dv:
-//   dalpha = (dA g + A g_p dp + A g_q dq - 2 A v g' ds/s) d + A (g D + 2 g' (d.D) d),  D = dtheta - dc.
+// The transpose of the tangent of the deflection of one lane (deflect_tangent.h): the cotangents of the haloes' parameters and
+// of the rays, out of those of the deflection.
 #pragma once
 
 #include "deflect_fields.h"
@@ -196,9 +194,6 @@ inline bool gather_weights(const RayTree& tree, const FarField& far, const doubl
   }
   return true;
 }
-
-// Error of the far field in derivatives, relative to each halo's.
-constexpr double kDerivativeError = 1e-10;
 
 template <int kFunctions, class D>
 bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo* halos, int count, const int32_t* number,
