@@ -1,17 +1,28 @@
 """The elliptical power law and its companions: against 40-digit values, finite differences and each other."""
 
+from functools import partial
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lenskern import backends
 from lenskern.deflect.macro import ExternalShear, Isothermal, MassSheet, PowerLaw
 
 mpmath = pytest.importorskip("mpmath")
 
 RADII = np.array([1e-6, 1e-3, 0.03, 0.4, 1.0, 2.5, 40.0])
 TOLERANCE = {np.float64: 1e-14, np.float32: 1.5e-6}
+
+
+@pytest.fixture(params=["reference", "cpp"])
+def backend(request):
+    status = backends.availability(request.param)
+    if not status.available:
+        pytest.skip(status.reason)
+    return request.param
 
 
 def rays(dtype, centre=(0.1, -0.2), seed=0):
@@ -56,31 +67,31 @@ def relative(got, want):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("q", [1 - 1e-9, 0.99, 0.8, 0.5, 0.3, 0.2, 0.1])
-def test_power_law_matches_quadruple_precision(q, dtype):
+def test_power_law_matches_quadruple_precision(q, dtype, backend):
     for k, slope in enumerate([1.2, 1.6, 2.0, 2.3, 2.8]):
         centre, ell = np.array([0.1, -0.2], dtype), ell_comps(q, 0.3 + k, dtype)
         lens = PowerLaw(centre, ell, dtype(1.3), dtype(slope))
         grid = rays(dtype, centre, seed=k)
         alpha, kappa = exact(grid, centre, ell, dtype(1.3), dtype(slope))
-        assert relative(lens.deflection(grid), alpha) < TOLERANCE[dtype]
+        assert relative(lens.deflection(grid, backend=backend), alpha) < TOLERANCE[dtype]
         np.testing.assert_allclose(lens.convergence(grid), kappa, rtol=5 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("q", [1 - 1e-9, 0.99, 0.8, 0.5, 0.3, 0.2, 0.1])
-def test_isothermal_matches_quadruple_precision(q, dtype):
+def test_isothermal_matches_quadruple_precision(q, dtype, backend):
     centre, ell = np.array([0.1, -0.2], dtype), ell_comps(q, 1.0, dtype)
     grid = rays(dtype, centre)
     alpha, _ = exact(grid, centre, ell, dtype(1.3), 2)
-    assert relative(Isothermal(centre, ell, dtype(1.3)).deflection(grid), alpha) < TOLERANCE[dtype]
+    assert relative(Isothermal(centre, ell, dtype(1.3)).deflection(grid, backend=backend), alpha) < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("q", [0.02, 0.005])
-def test_flatter_than_the_papers_still_converges(q):
+def test_flatter_than_the_papers_still_converges(q, backend):
     ell = ell_comps(q, 0.4)
     grid = rays(np.float64, (0, 0))
     alpha, _ = exact(grid, (0, 0), ell, 1.0, 2.2)
-    assert relative(PowerLaw((0.0, 0.0), ell, 1.0, 2.2).deflection(grid), alpha) < 1e-12
+    assert relative(PowerLaw((0.0, 0.0), ell, 1.0, 2.2).deflection(grid, backend=backend), alpha) < 1e-12
 
 
 def test_ellipticity_is_clamped():
@@ -209,16 +220,36 @@ def test_no_einstein_radius_no_deflection():
     np.testing.assert_allclose(slope, PowerLaw(slope=2.0, ell_comps=(0.1, 0.2)).deflection(grid), rtol=1e-12)
 
 
-def test_batches():
+@pytest.mark.skipif(not backends.availability("cpp").available, reason=backends.availability("cpp").reason)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("model", [MODELS[0], MODELS[2]])
+def test_backends_agree(model, dtype):
+    model = jax.tree.map(dtype, model)
+    # Rays that fill no whole number of tiles.
+    grid = np.random.default_rng(4).uniform(-2, 2, (5063, 2)).astype(dtype)
+
+    def both(lens, grid, backend):
+        alpha, pull = jax.vjp(lambda lens, grid: lens.deflection(grid, backend=backend), lens, grid)
+        return alpha, pull(jnp.cos(alpha))
+
+    got, want = (jax.jit(partial(both, backend=name))(model, grid) for name in ("cpp", "reference"))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=20 * TOLERANCE[dtype], atol=len(grid) * TOLERANCE[dtype])
+    alone, among = model.deflection(grid[:1], backend="cpp"), model.deflection(grid, backend="cpp")[:1]
+    np.testing.assert_array_equal(alone, among)
+
+
+def test_batches(backend):
     grid = rays(np.float64)
     slopes, ells = np.array([1.7, 2.0, 2.4]), np.array([[0.0, 0.0], [0.3, 0.1], [-0.7, 0.5]])
     lenses = PowerLaw(np.zeros((3, 2)), ells, np.array([1.0, 1.1, 1.2]), slopes)
     each = [PowerLaw((0.0, 0.0), ells[k], 1 + k / 10, slopes[k]) for k in range(3)]
-    batched = jax.vmap(lambda lens: lens.deflection(grid))(lenses)
-    np.testing.assert_allclose(batched, [lens.deflection(grid) for lens in each], rtol=1e-13)
-    by_grid = jax.vmap(jax.vmap(PowerLaw.deflection, (None, 0)), (0, None))(lenses, grid.reshape(7, 7, 2))
+    batched = jax.vmap(lambda lens: lens.deflection(grid, backend=backend))(lenses)
+    np.testing.assert_allclose(batched, [lens.deflection(grid, backend=backend) for lens in each], rtol=1e-13)
+    deflection = partial(PowerLaw.deflection, backend=backend)
+    by_grid = jax.vmap(jax.vmap(deflection, (None, 0)), (0, None))(lenses, grid.reshape(7, 7, 2))
     np.testing.assert_allclose(by_grid.reshape(3, 49, 2), batched, rtol=1e-13)
-    loss = lambda lens, grid: (lens.deflection(grid) ** 2).sum()  # noqa: E731
+    loss = lambda lens, grid: (lens.deflection(grid, backend=backend) ** 2).sum()  # noqa: E731
     gradients = jax.jit(jax.vmap(jax.grad(loss, (0, 1)), (0, None)))(lenses, grid)
     for k, lens in enumerate(each):
         one, ours = jax.jit(jax.grad(loss, (0, 1)))(lens, grid), jax.tree.map(lambda x: x[k], gradients)  # noqa: B023

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import mlir
 
-from .. import _primitive
+from .. import _ffi, _primitive, backends
 from . import macro_series as series
 
 # Squared distances from the centre are clamped to this, so that all is finite there; arcsec².
@@ -131,9 +131,14 @@ def _partials_lane(isothermal, w, parameters):
     return tuple(parts)
 
 
-def _choose(lane, ndims, platform, *avals, isothermal, backend):
-    if backend not in (None, "reference"):
+def _choose(target, lane, ndims, platform, *avals, isothermal, backend):
+    if backend not in (None, "reference", "cpp"):
         raise NotImplementedError(f"backend {backend!r} has no kernel for an elliptical power law; use backend=None")
+    if backend == "cpp" and platform != "cpu":
+        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
+    if backend == "cpp" or (backend is None and platform == "cpu" and backends.availability("cpp").available):
+        _ffi.register_cpp()
+        return jax.ffi.ffi_lowering(target)
     return mlir.lower_fun(_primitive.on_lanes(partial(lane, isothermal), ndims, sequential=platform == "cpu"))
 
 
@@ -142,7 +147,7 @@ power_law_p = _primitive.batched_primitive(
     "lenskern_macro_power_law",
     (2, 1),
     lambda grid, parameters, **params: [(grid.shape, grid.dtype)],
-    partial(_choose, _reference, (2, 1)),
+    partial(_choose, "lenskern_macro_power_law", _reference, (2, 1)),
 )
 
 # w (n,) and (b, upper bound of |w|) to S, ∂S/∂w and ∂S/∂b, each (n,).
@@ -150,7 +155,7 @@ partials_p = _primitive.batched_primitive(
     "lenskern_macro_partials",
     (1, 1),
     lambda w, parameters, **params: [(w.shape, w.dtype)] * 3,
-    partial(_choose, _partials_lane, (1, 1)),
+    partial(_choose, "lenskern_macro_partials", _partials_lane, (1, 1)),
 )
 
 
