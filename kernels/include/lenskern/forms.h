@@ -140,18 +140,16 @@ LENSKERN_INLINE T line(const Basis<T>& at) {
   return 2 * (at.L - at.t * at.F);
 }
 
-// Positive nodes and their weights of Gauss and Legendre, 2 * half of them in all.
+// Positive nodes and their weights of Gauss and Legendre, `half` = 2 or 4 of them.
 LENSKERN_INLINE double gauss_node(int half, int i) {
-  const double z[9] = {0.33998104358485626, 0.8611363115940526,   //
-                       0.2386191860831969,  0.6612093864662645, 0.9324695142031519,  //
+  const double z[6] = {0.33998104358485626, 0.8611363115940526,  //
                        0.18343464249564978, 0.525532409916329, 0.7966664774136267, 0.9602898564975362};
-  return z[half * (half - 1) / 2 - 1 + i];
+  return z[half - 2 + i];
 }
 LENSKERN_INLINE double gauss_weight(int half, int i) {
-  const double w[9] = {0.6521451548625464,  0.34785484513745357,  //
-                       0.46791393457269104, 0.3607615730481387, 0.17132449237917027,  //
+  const double w[6] = {0.6521451548625464,  0.34785484513745357,  //
                        0.36268378337836166, 0.3137066458778869, 0.22238103445337443, 0.10122853629037706};
-  return w[half * (half - 1) / 2 - 1 + i];
+  return w[half - 2 + i];
 }
 
 // Integral over c from a to 1 of function(c, (c - a) / (1 - a)) over 1 - a, for what is singular at c = 0 and infinity

@@ -33,7 +33,7 @@ LENSKERN_INLINE T least_u() {
 // A core much below this changes nothing and would overflow. The derivative stays.
 template <class T>
 LENSKERN_INLINE T core_of(T p) {
-  const T smallest = T(kIsSingle<T> ? 1e-12 : 1e-30);
+  const T smallest = T(kIsSingle<T> ? 1e-14 : 1e-30);
   return p < smallest ? p + smallest : p;
 }
 
@@ -150,8 +150,16 @@ LENSKERN_INLINE T cnfw_potential(T u, T p) {
       return share * (2 * log_square(v) - 4 * basis(v).h);
     });
   }
-  const T v = u / (b * b), one = line(basis(u)), two = line(basis(v));
-  return (b * b * (log_square(v) - 2 * two) + (1 - 2 * b) * log_square(u) + 2 * b * one) / ((1 - b) * (1 - b));
+  const T v = u / (b * b);
+  T lines;
+  if (u > 2 * math::most(T(1), b * b)) {
+    const T U1 = math::sqrt(u - 1), Ub = math::sqrt(u - b * b);
+    lines = math::log(4 / u) * (1 - b) - 2 * b * math::log(b) + T(2 * kHalfPi) * (b * b - 1) / (U1 + Ub) -
+            2 * U1 * math::atan(1 / U1) + 2 * Ub * math::atan(b / Ub);
+  } else {
+    lines = line(basis(u)) - b * line(basis(v));
+  }
+  return (b * b * log_square(v) + (1 - 2 * b) * log_square(u) + 2 * b * lines) / ((1 - b) * (1 - b));
 }
 
 // [F(v) - F(b^2 / Y)] / u, v = (u + b^2) / (u + Y), by the addition theorem, and the same over Y - b^2; b^2 >= Y / 2.
@@ -180,8 +188,8 @@ LENSKERN_INLINE T tnfwc_mean(T u, T p, T tau) {
   constexpr bool single = kIsSingle<T>;
   const T b = core_of(p), square = tau * tau;
   const bool outside = u > math::most(T(1), square);
-  if (near_one(tau, single ? 4.0 / 3 : 1.12)) {
-    return 4 * square * between<single ? 2 : 3>(square, [u, b, outside](T Y, T) {
+  if (near_one(tau, 4.0 / 3)) {
+    return 4 * square * between<single ? 2 : 4>(square, [u, b, outside](T Y, T) {
       if (outside) {
         const T v = (u + b * b) / (u + Y);
         return (falling(b * b / Y) - Y / (u + Y) * falling(v)) / (2 * u * Y);
@@ -232,8 +240,9 @@ LENSKERN_INLINE T tnfwc_local(T u, T p, T tau) {
 template <class T>
 LENSKERN_INLINE T tnfwc_potential(T u, T p, T tau) {
   using R = typename RealOf<T>::type;
-  const T scale = math::most(math::least(math::least(core_of(p), tau), T(1)), T(1e-4));
-  const T width = math::asinh(math::sqrt(u) / scale) / 16;
+  const T root = math::sqrt(u);
+  const T scale = math::most(math::least(math::least(p, tau), T(1)), T(1e-5) * math::least(root, T(1)));
+  const T width = math::asinh(root / scale) / 16;
   T total = 0;
   for (int panel = 0; panel < 16; ++panel) {
     for (int i = 0; i < 8; ++i) {
@@ -257,9 +266,11 @@ LENSKERN_INLINE T dpie_local(T u, T p) {
 }
 template <class T>
 LENSKERN_INLINE T dpie_potential(T u, T p) {
-  const T core = core_of(p);
-  const T inner = u / (math::sqrt(core * core + u) + core), outer = u / (math::sqrt(1 + u) + 1);
-  return inner - core * math::log1p(inner / (2 * core)) - outer + math::log1p(outer / 2);
+  const T core = p < T(1e-30) ? p + T(1e-30) : p, inner = math::sqrt(core * core + u), outer = math::sqrt(1 + u);
+  const T first = u / (inner + core), second = u / (outer + 1);
+  const T ratio = u * (1 - core) * (1 + core) / ((inner + core * outer) * (outer + 1));
+  const T linear = (first + second) / (inner + outer) + math::log1p(second / 2);
+  return (1 - core) * linear - core * math::log1p(ratio / core);
 }
 
 // Mean convergence within R over the amplitude.

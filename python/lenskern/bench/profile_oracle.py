@@ -58,22 +58,20 @@ def derivative(function, profile, at, index, digits=DIGITS):
 
 
 def potential(profile, u, p=0, q=0, digits=20):
-    """Half the integral of the mean convergence from 0 to u, by quadrature in ln u."""
+    """Half the integral of the mean convergence from 0 to u, by quadrature in ln u; of POINT, ln(u + p^2) / 2."""
     if profile == Profile.POINT:
         return _rounded(lambda u, p, q: mp.log(u + p * p) / 2, u, p, q)
     with mp.workdps(WORKING):
         at = mpf(p), mpf(q)
-        end = mp.log(mpf(u))
+        u = mpf(u)
 
         def integrand(y):
             with mp.workdps(WORKING):
                 v = mp.exp(y)
-                return _MEAN[profile](v, *at) * v / 2
+                return _MEAN[profile](v * u, *at) * v / 2
 
         with mp.workdps(digits + 5):
-            panels = [end - 3 * i for i in range(25, -1, -1)]
-            total = mp.quad(integrand, panels, maxdegree=5)
-            return total
+            return u * mp.quad(integrand, [-3 * i for i in range(25, -1, -1)], maxdegree=5)
 
 
 def mean_from_density(profile, u, p=0, q=0, digits=25):

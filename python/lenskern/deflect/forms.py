@@ -17,46 +17,132 @@ Between, the map v -> 2 sqrt v / (1 + sqrt v) of the duplication theorem is appl
 Every branch gets arguments inside its domain before `jnp.where` chooses, so derivatives stay finite.
 """
 
+import functools
 import math
-from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 HALF_PI = math.pi / 2
 
 
-class Basis(NamedTuple):
-    """The functions above at one v."""
+class Basis:
+    """The functions above at v > 0, each to a few roundings.
 
-    v: jax.Array
-    t: jax.Array
-    L: jax.Array
-    F: jax.Array
-    B: jax.Array
-    h: jax.Array
+    Small v has w = sqrt(1 - v), y = v / (1 + w) and l = ln(1 - y / 2): then w F = L + l and w + y = 1.
+    """
+
+    def __init__(self, v):
+        self.v, self.t = v, 1 - v
+        self.is_small, self.is_big = v < 0.5, v > 2
+
+    def choose(self, small, middle, big):
+        return jnp.where(self.is_small, small, jnp.where(self.is_big, big, middle))
+
+    def choose_small(self, small, other):
+        return jnp.where(self.is_small, small, other)
+
+    @functools.cached_property
+    def L(self):
+        return 0.5 * jnp.log(4 / self.v)
+
+    @functools.cached_property
+    def small(self):
+        """v clipped to the range, L, w, y, l and h."""
+        v = jnp.where(self.is_small, self.v, 0.25)
+        L = jnp.where(self.is_small, self.L, math.log(4))
+        w = jnp.sqrt(1 - v)
+        y = v / (1 + w)
+        l = jnp.log1p(-0.5 * y)
+        return v, L, w, y, l, (y * L + l) / w
+
+    @functools.cached_property
+    def middle(self):
+        """v clipped to the range, and C there."""
+        v = jnp.where(self.is_small | self.is_big, 1.0, self.v)
+        return v, _series_c(v)
+
+    @functools.cached_property
+    def big(self):
+        """v clipped to the range, and F there."""
+        v = jnp.where(self.is_big, self.v, 4.0)
+        U = jnp.sqrt(v - 1)
+        return v, jnp.arctan(U) / U
+
+    @functools.cached_property
+    def F(self):
+        v, C = self.middle
+        t = 1 - v
+        return self.choose(self.small[1] + self.small[5], 1 + t * (1 / 3 + t * C), self.big[1])
+
+    @functools.cached_property
+    def B(self):
+        v, C = self.middle
+        return jnp.where(self.is_small | self.is_big, (self.F - 1) / self._safe_t, 1 / 3 + (1 - v) * C)
+
+    @functools.cached_property
+    def h(self):
+        return self.choose_small(self.small[5], self.F - self.L)
+
+    @functools.cached_property
+    def H(self):
+        v, L, w, _, l, _ = self.small
+        return self.choose_small((L / (1 + w) + l / v) / w, (self.F - self.L) / self.v)
+
+    @functools.cached_property
+    def excess(self):
+        """2 H - B: the NFW mean convergence less the local one, halved; 1/2 at the centre."""
+        v, L, w, y, l, _ = self.small
+        small = (L * (y - 2 * v) / (w * (1 + w)) + (2 - 3 * v) * (l / v) / w + 1) / (1 - v)
+        return self.choose_small(small, 2 * (self.F - self.L) / self.v - self.B)
+
+    @functools.cached_property
+    def curvature(self):
+        """(1 - 3 v B) / t: the second derivative of F(u / c^2) in c, over -1 / c^2."""
+        v, C = self.middle
+        return jnp.where(self.is_small | self.is_big, (1 - 3 * self.v * self.B) / self._safe_t, 1 - 3 * v * C)
+
+    @functools.cached_property
+    def falling(self):
+        """1 - v B, which is -2 v dF/dv."""
+        v, F = self.big
+        return jnp.where(self.is_big, (v * F - 1) / (v - 1), 1 - self.v * self.B)
+
+    @functools.cached_property
+    def steep(self):
+        """2 F - 1 + v B."""
+        v, F = self.big
+        return jnp.where(self.is_big, (1 + (v - 2) * F) / (v - 1), 1 + (2 - self.v) * self.B)
+
+    @functools.cached_property
+    def log_square(self):
+        """2 (L^2 - t F^2), the integral of 2 h / v, and the NFW potential."""
+        _, L, _, _, l, _ = self.small
+        return self.choose_small(-2 * l * (2 * L + l), 2 * (self.L**2 - self.t * self.F**2))
+
+    @functools.cached_property
+    def line(self):
+        """2 (L - t F), the integral of F over v."""
+        v, L, _, _, _, h = self.small
+        return 2 * self.choose_small(v * L - (1 - v) * h, self.L - self.t * self.F)
+
+    @functools.cached_property
+    def reduced(self):
+        """h, H - L / 2 and B - L, finite at the centre, where v < 1/2."""
+        v, L, w, y, l, h = self.small
+        return h, L * y * (2 + w) / (2 * w * (1 + w)) + l / (v * w), (h - 1 + v * L) / (1 - v)
+
+    @functools.cached_property
+    def _safe_t(self):
+        return jnp.where(self.is_small | self.is_big, self.t, 1.0)
 
 
-def inside(v, low, high, stand_in):
-    """``v`` where low <= v <= high (None is no bound), elsewhere a constant, whose derivative is zero."""
-    chosen = True if low is None else v >= low
-    if high is not None:
-        chosen = chosen & (v <= high)
-    return jnp.where(chosen, v, stand_in)
-
-
-def pick(v, small, middle, big):
-    """One of three branches: v < 1/2, between, v > 2."""
-    return jnp.where(v < 0.5, small, jnp.where(v > 2, big, middle))
-
-
-def series_c(v):
+def _series_c(v):
     """C for 1/2 <= v <= 2, to rounding."""
-    t = 1 - v
     root = jnp.sqrt(v)
     c1 = 2 / (1 + root)
-    t1 = t * c1 * c1 / 4
+    t1 = (1 - v) * c1 * c1 / 4
     c2 = 2 / (1 + jnp.sqrt(c1 * root))
     t2 = t1 * c2 * c2 / 4
     # |t2| < 0.048: the first term left out is below a tenth of the rounding
@@ -65,109 +151,41 @@ def series_c(v):
     for j in reversed(range(terms)):
         total = total * t2 + 1.0 / (2 * j + 5)
     for c in (c2, c1):
-        total = c * c / 4 * ((c + 2) ** 2 / 12 + c**3 / 4 * total)
+        total = c * c / 4 * ((c + 2) * (c + 2) / 12 + c * c * c / 4 * total)
     return total
 
 
-def small_pieces(v):
-    """L, w = sqrt(1 - v), y = v / (1 + w) and l = ln(1 - y / 2) for v <= 1/2; then w F = L + l and w + y = 1."""
-    w = jnp.sqrt(1 - v)
-    y = v / (1 + w)
-    return 0.5 * jnp.log(4 / v), w, y, jnp.log1p(-0.5 * y)
+def integral(a, function):
+    """Integral over c from a to 1 of ``function(c, (c - a) / (1 - a))``, over 1 - a; a = 1 is no special case.
 
+    Gauss and Legendre with 8 nodes, 4 in float32, for functions that are singular at c = 0 and infinity only. With
+    r = sqrt(a), e = (1 - r) / (1 + r) and c = r (1 + e z) / (1 - e z), both singularities are equally far from the
+    interval -1 < z < 1.
 
-def basis(v):
-    """`Basis` at v > 0, each member to a few roundings."""
-    t = 1 - v
-    L = 0.5 * jnp.log(4 / v)
-
-    vs = inside(v, None, 0.5, 0.25)
-    Ls, w, y, l = small_pieces(vs)
-    hs = (y * Ls + l) / w
-    Fs = Ls + hs
-    Bs = (Fs - 1) / (1 - vs)
-
-    vm = inside(v, 0.5, 2, 1.0)
-    Bm = 1 / 3 + (1 - vm) * series_c(vm)
-    Fm = 1 + (1 - vm) * Bm
-
-    vb = inside(v, 2, None, 4.0)
-    U = jnp.sqrt(vb - 1)
-    Fb = jnp.arctan(U) / U
-    Bb = (1 - Fb) / (vb - 1)
-
-    F = pick(v, Fs, Fm, Fb)
-    return Basis(v, t, L, F, pick(v, Bs, Bm, Bb), jnp.where(v < 0.5, hs, F - L))
-
-
-def curvature(v):
-    """(1 - 3 v B) / t: the second derivative of F(u / c^2) in c, over -1 / c^2."""
-    vm = inside(v, 0.5, 2, 1.0)
-    vo = jnp.where((v < 0.5) | (v > 2), v, 0.25)
-    return jnp.where((v < 0.5) | (v > 2), (1 - 3 * vo * basis(vo).B) / (1 - vo), 1 - 3 * vm * series_c(vm))
-
-
-def falling(v):
-    """1 - v B, which is 2 v times -dF/dv."""
-    vb = inside(v, 2, None, 4.0)
-    return jnp.where(v > 2, (vb * basis(vb).F - 1) / (vb - 1), 1 - v * basis(v).B)
-
-
-def excess(v):
-    """2 H - B: the NFW mean convergence less the local one, halved; 1/2 at the centre."""
-    vs = inside(v, None, 0.5, 0.25)
-    L, w, y, l = small_pieces(vs)
-    small = (L * (y - 2 * vs) / (w * (1 + w)) + (2 - 3 * vs) * (l / vs) / w + 1) / (1 - vs)
-    at = basis(inside(v, 0.5, None, 1.0))
-    return jnp.where(v < 0.5, small, 2 * at.h / at.v - at.B)
-
-
-def mean(v):
-    """H."""
-    L, w, _, l = small_pieces(vs := inside(v, None, 0.5, 0.25))
-    at = basis(inside(v, 0.5, None, 1.0))
-    return jnp.where(v < 0.5, (L / (1 + w) + l / vs) / w, at.h / at.v)
-
-
-def reduced(v):
-    """H - L / 2 and B - L, finite at the centre, for v <= 1/2."""
-    L, w, y, l = small_pieces(v)
-    h = (y * L + l) / w
-    return L * y * (2 + w) / (2 * w * (1 + w)) + l / (v * w), (h - 1 + v * L) / (1 - v)
-
-
-def log_square(v):
-    """2 (L^2 - t F^2), the NFW potential over its amplitude: it is the integral of 2 h / v."""
-    vs = inside(v, None, 0.5, 0.25)
-    L, _, _, l = small_pieces(vs)
-    at = basis(inside(v, 0.5, None, 1.0))
-    return jnp.where(v < 0.5, -2 * l * (2 * L + l), 2 * (at.L**2 - at.t * at.F**2))
-
-
-def line(at):
-    """2 (L - t F), the integral of F over v."""
-    small = at.v * at.L - at.t * at.h
-    return 2 * jnp.where(at.v < 0.5, small, at.L - at.t * at.F)
+    Parameters
+    ----------
+    a : array
+    function : callable
+        Of arrays that have one more leading axis than ``a``, the nodes.
+    """
+    z, weight = (_column(values, a) for values in legendre(8 if a.dtype == np.dtype(np.float64) else 4))
+    r = jnp.sqrt(a)
+    e = (1 - r) / (1 + r)
+    below = (1 - e * z) * (1 + r)
+    return jnp.sum(
+        2 * r * weight / (below * below) * function(r * (1 + e * z) / (1 - e * z), r * (1 + z) / below), axis=0
+    )
 
 
 def legendre(n):
-    """Nodes and weights of Gauss and Legendre on [-1, 1] as Python floats, which GPU kernels can hold."""
-    nodes, weights = np.polynomial.legendre.leggauss(n)
-    return tuple(zip(nodes.tolist(), weights.tolist(), strict=True))
+    """Nodes and weights of Gauss and Legendre on [-1, 1]."""
+    return np.polynomial.legendre.leggauss(n)
 
 
-def between(a, n):
-    """Quadrature over c from a to 1 for functions that are singular at c = 0 and infinity only.
-
-    With r = sqrt(a), e = (1 - r) / (1 + r) and c = r (1 + e z) / (1 - e z), both singularities are equally far from the
-    interval -1 < z < 1. Weights are divided by 1 - a, so that they add up to one and a = 1 is no special case.
-
-    Yields
-    ------
-    c, weight, (c - a) / (1 - a)
-    """
-    r = jnp.sqrt(a)
-    e = (1 - r) / (1 + r)
-    for z, weight in legendre(n):
-        below = (1 - e * z) * (1 + r)
-        yield r * (1 + e * z) / (1 - e * z), 2 * r * weight / below**2, r * (1 + z) / below
+def _column(values, like):
+    """Numbers along a new leading axis; made of scalars, for GPU kernels hold no constant arrays."""
+    index = lax.broadcasted_iota(jnp.int32, (len(values),) + (1,) * like.ndim, 0)
+    column = jnp.full(index.shape, float(values[-1]), like.dtype)
+    for i, value in enumerate(values[:-1]):
+        column = jnp.where(index == i, float(value), column)
+    return column

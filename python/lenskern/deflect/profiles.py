@@ -91,7 +91,7 @@ def potential(profile, u, p, q):
     """Potential w over A s^2; arguments as in `mean_convergence`.
 
     It is zero at the centre, but for POINT, where it is zero at u + p^2 = 1. TNFWC takes a quadrature of 128 nodes,
-    good to 1e-11; the others are closed forms.
+    good to 1e-13; the others are closed forms.
     """
     return _evaluate(_POTENTIAL, profile, u, p, q)
 
@@ -105,6 +105,9 @@ def _evaluate(what, profile, u, p, q):
 
 
 def _raw(what, profile, u, p, q):
+    # of one rank, for `forms.integral` adds a leading axis
+    rank = max(u.ndim, p.ndim, q.ndim)
+    u, p, q = (x.reshape((1,) * (rank - x.ndim) + x.shape) for x in (u, p, q))
     value = _FORMS[profile][what](jnp.maximum(u, U_MIN[u.dtype]), p, q)
     return jnp.broadcast_to(value, jnp.broadcast_shapes(u.shape, p.shape, q.shape))
 
