@@ -14,7 +14,7 @@ from .macro_series import LARGEST
 __all__ = ["ExternalShear", "Isothermal", "MassSheet", "PowerLaw"]
 
 
-class _Macro:
+class Macro:
     """What the models share: each has `_deflection`, `_convergence`, `_potential` and `_shear` for a flat grid."""
 
     def deflection(self, grid, *, backend=None):
@@ -91,12 +91,28 @@ class _Macro:
         rows = [[kappa - gamma.real, gamma.imag], [gamma.imag, kappa + gamma.real]]
         return jnp.stack([jnp.stack(row, -1) for row in rows], -2).reshape(*grid.shape, 2)
 
-    def _about(self, offset, backend=None):
-        """Deflection at positions relative to the centre, flat."""
+    def displaced(self, grid, away, backend=None):
+        """Deflection at ``grid - away`` for a flat grid: digits are kept where the two differ little.
+
+        Parameters
+        ----------
+        grid : (n, 2) array
+            Positions (y, x) in arcsec.
+        away : (n, 2) array
+            In arcsec.
+        backend
+            As for `deflection`.
+
+        Returns
+        -------
+        (n, 2) array
+            α (y, x) in arcsec.
+        """
+        offset = (grid - _vector("centre", self.centre, grid)) - away
         return dataclasses.replace(self, centre=(0.0, 0.0))._deflection(offset, backend)
 
 
-class _Elliptical(_Macro):
+class _Elliptical(Macro):
     """What the elliptical models share."""
 
     def _scalars(self, grid):
@@ -235,7 +251,7 @@ class Isothermal(_Elliptical):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class ExternalShear(_Macro):
+class ExternalShear(Macro):
     """Constant shear: α_x = γ₁ x + γ₂ y, α_y = γ₂ x − γ₁ y, in autogalaxy's and lenstronomy's convention alike.
 
     Attributes
@@ -307,7 +323,7 @@ class ExternalShear(_Macro):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class MassSheet(_Macro):
+class MassSheet(Macro):
     """Sheet of constant convergence: α = κ (θ − c).
 
     Attributes
