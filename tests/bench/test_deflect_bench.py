@@ -35,6 +35,15 @@ def test_deflections_are_measured_and_checked():
     assert PLANE.name in text and "caustics (torch) is not installed: pip install caustics" in text
 
 
+def test_light_cones_are_measured_and_checked():
+    records = bench.measure_case(Case("cone", 10, 6), own("cone"), 5, RATES, rest=0, oracle_rays=4)
+    assert len(records) == len(own("cone"))
+    for record in records:
+        limit = 1e-6 if record["dtype"] == "float32" else max(1e-14, 30 * (record["tol"] or 0))
+        assert record["max_abs_err"] <= limit and record["oracle_err"] <= limit
+        assert record["pairs"] == 100 * 8 * 6
+
+
 def test_floor_of_the_direct_sum():
     system = System("lenskern", "cpp", "float64", 0.0, None)
     record = bench._record(PLANE, system, RATES)
@@ -77,6 +86,11 @@ def test_a_child_measures_memory_and_time():
     assert 0 <= found["peak_bytes"] < 1e9 and found["seconds"] > 0
     nothing = System("nothing", "numpy", "float64", None, None)
     assert bench.child(PLANE, nothing) == {"peak_bytes": None, "seconds": None}
+
+
+def test_a_batch_is_measured_in_a_child():
+    found = bench.child(Case("batch", 6, 5, batch=3), deflect_systems.reference())
+    assert found["oracle_err"] < 1e-15 and found["seconds"] > 0
 
 
 def test_peak_memory_leaves_the_result_out():

@@ -11,6 +11,7 @@ import numpy as np
 from lenskern import backends, deflect
 from lenskern.bench import deflect_oracle, subhaloes
 from lenskern.bench.deflect_peers import Calls, peers
+from lenskern.deflect import cosmology, macro, multiplane
 
 KINDS = ("plane", "cone", "gradient", "batch")
 
@@ -173,14 +174,14 @@ def _lenskern(backend, dtype, tol):
         return compiled(function, halos(haloes, dtype), jnp.asarray(rays, dtype))
 
     def trace(cone, rays):
-        return compiled(partial(deflect.trace, **options), planes(cone, dtype), jnp.asarray(rays, dtype))
+        return compiled(partial(multiplane.trace, **options), planes(cone, dtype), jnp.asarray(rays, dtype))
 
     def batch(catalogues, rays):
         many = jax.tree.map(lambda *parts: jnp.stack(parts), *(halos(haloes, dtype) for haloes in catalogues))
         function = jax.vmap(partial(deflect.plane, **options), in_axes=(0, None))
         return compiled(function, many, jnp.asarray(rays, dtype))
 
-    return Calls(plane, trace if hasattr(deflect, "trace") else None, gradient, batch)
+    return Calls(plane, trace, gradient, batch)
 
 
 def halos(haloes, dtype=np.float64):
@@ -191,4 +192,20 @@ def halos(haloes, dtype=np.float64):
 
 def planes(cone, dtype=np.float64):
     """`deflect.Planes` of a light cone."""
-    raise NotImplementedError
+    lens, f = cone.power_law, (1 - cone.power_law.axis_ratio) / (1 + cone.power_law.axis_ratio)
+    power_law = macro.PowerLaw.from_lenstronomy(
+        lens.einstein_radius,
+        lens.slope,
+        float(f * np.cos(2 * lens.angle)),
+        float(f * np.sin(2 * lens.angle)),
+        center_x=lens.centre[1],
+        center_y=lens.centre[0],
+    )
+    shear = macro.ExternalShear.from_lenstronomy(*cone.shear)
+    return multiplane.planes(
+        cone.redshifts,
+        cone.source_redshift,
+        cosmology.flat_lambda_cdm(subhaloes.H0, subhaloes.OMEGA_M),
+        halos=[halos(haloes, dtype) for haloes in cone.haloes],
+        macros=[(cone.lens_plane, power_law), (cone.lens_plane, shear)],
+    )
