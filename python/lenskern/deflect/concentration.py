@@ -9,6 +9,7 @@ import numpy as np
 from jax.scipy.special import erfc
 
 from .projection import chebyshev_points, to_coefficients
+from .roots import increasing_root
 
 __all__ = ["PLANCK15_SPECTRUM", "PowerSpectrum", "ludlow16_concentration"]
 
@@ -116,29 +117,8 @@ def _ludlow16(mass, redshift, scatter_sigma, spectrum):
         later = 1 / _growth(jnp.cbrt(1 / formed), dark) - 1 / growth_now
         return inner - erfc(_COLLAPSE * _growth(jnp.ones((), dtype), dark) * later / spread)
 
-    start = jnp.full(shape, math.log(10), dtype)
-    ln_c = jax.lax.custom_root(excess, start, _solve, lambda tangent, y: y / tangent(jnp.ones_like(y)))
+    ln_c = increasing_root(excess, jnp.zeros(shape, dtype), jnp.full(shape, math.log(1000), dtype))
     return jnp.exp(ln_c + _SCATTER_DEX * math.log(10) * scatter_sigma)
-
-
-def _solve(function, start):
-    """Root of an increasing function on 1 < c < 1000: bisection, then Newton's method inside the bracket."""
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        below = function(middle) < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    def newton(_, x):
-        value, slope = jax.jvp(function, (x,), (jnp.ones_like(x),))
-        return jnp.clip(x - value / slope, low, high)
-
-    bracket = jnp.zeros_like(start), jnp.full_like(start, math.log(1000))
-    low, high = jax.lax.fori_loop(0, 8, halve, bracket)
-    x = jax.lax.fori_loop(0, 4, newton, (low + high) / 2)
-    # A comparison with NaN would leave a number.
-    return jnp.where(jnp.isnan(function(x)), jnp.nan, x)
 
 
 def _einasto(c):
