@@ -239,12 +239,14 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
     for (int64_t i = 0; i < 5 * slots; ++i) near[i] = 0;
     const Box& box = tree[0].box;
     const double least = least_distance(box, tree[0].rays);
+    const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<kFunctions>(halos + done, count - done, box, least, sample, scratch, worker, &chunk)) return false;
+      if (!fill_chunk<kFunctions>(halos + done, count - done, box, least, RowLayout(!use_far), sample, scratch, worker, &chunk)) return false;
       FarPlan plan;
       if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
-      if (plan.far() != nullptr && !gather_weights(tree, *plan.far(), sorted, scratch, worker)) return false;
+      // The same for all chunks.
+      if (use_far && done == 0 && !gather_weights(tree, *plan.far(), sorted, scratch, worker)) return false;
       const int64_t part_sums = int64_t{chunk.count} * kHaloSums * W;
       double* sums = scratch.accumulators.template reserve<double>(kParts * part_sums);
       if (sums == nullptr) return false;
@@ -253,7 +255,7 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
       });
       const AdjointOfTree<kFunctions, decltype(closed)> sum{tree, chunk,  closed, sorted, scratch.weights.template get<double>(),
                                                             scratch.node_at.template get<int64_t>(), near, sums};
-      if (!sum_chunk(tree, plan.far(), plan.reach(), sum, chunk, jacobian, scratch, worker)) return false;
+      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, jacobian, scratch, worker)) return false;
       for (int h = 0; h < chunk.count; ++h) {
         double total[kHaloSums] = {};
         for (int k = 0; k < 3 + kFunctions; ++k) {

@@ -15,11 +15,11 @@ constexpr int kMostPoints = 24, kMostSquare = kMostPoints * kMostPoints;
 // Interpolation of degree p - 1 in y and in x, and which haloes it is accurate for.
 class FarField {
  public:
-  // `relative`: typical ratio of the error allowed for a halo and its field.
-  explicit FarField(double relative) {
+  // `relative`: typical ratio of the error allowed for a halo and its field; `rays`: number of rays for each halo.
+  FarField(double relative, double rays) {
     double least = 1e300;
     for (int p = 8; p <= kMostPoints; p += 4) {
-      const double rho = std::fmax(std::pow(kConstant / relative, 1.0 / p), kLeastRho), cost = p * p * (rho * rho + 4);
+      const double rho = std::fmax(std::pow(kConstant / relative, 1.0 / p), kLeastRho), cost = p * p * (rho * rho + 4 + rays / 50);
       if (cost < least) least = cost, points_ = p;
     }
     for (int i = 0; i < points_; ++i) {
@@ -141,11 +141,14 @@ class FarField {
   // Of `evaluate`: adds to the moments b of two fields, b[n p + m] the sum of w T_n(y) T_m(x), the weights of some rays.
   void gather(const Box& box, const double* y, const double* x, const double* weights, int64_t distance, int64_t points,
               double* b) const {
-    constexpr int kTogether = 4;
-    const int p = points_;
+    using V = Vector<double>;
+    constexpr int W = Simd<double>::width, kTogether = 4;
+    static_assert(kMostPoints % W == 0);
+    const int p = points_, n_vectors = (p + W - 1) / W;
     const double sy = inverse(box.hy), sx = inverse(box.hx);
+    double Ty[kMostPoints][kTogether];
+    alignas(64) double Tx[kTogether][kMostPoints] = {}, sums[2][kMostPoints][kMostPoints] = {};
     for (int64_t i = 0; i < points; i += kTogether) {
-      double Ty[kMostPoints][kTogether], Tx[kTogether][kMostPoints];
       for (int k = 0; k < kTogether; ++k) {
         const double ty = (y[i + k] - box.y) * sy, tx = (x[i + k] - box.x) * sx;
         Ty[0][k] = 1, Ty[1][k] = ty, Tx[k][0] = 1, Tx[k][1] = tx;
@@ -154,13 +157,26 @@ class FarField {
           Tx[k][n] = 2 * tx * Tx[k][n - 1] - Tx[k][n - 2];
         }
       }
-      for (int f = 0; f < 2; ++f) {
-        const double* w = weights + f * distance + i;
+      const double *wy = weights + i, *wx = weights + distance + i;
+      for (int v = 0; v < n_vectors; ++v) {
+        V column[kTogether];
+        for (int k = 0; k < kTogether; ++k) column[k] = aligned(&Tx[k][v * W]);
         for (int n = 0; n < p; ++n) {
-          double* row = b + (f * p + n) * p;
-          const double w0 = w[0] * Ty[n][0], w1 = w[1] * Ty[n][1], w2 = w[2] * Ty[n][2], w3 = w[3] * Ty[n][3];
-          for (int m = 0; m < p; ++m) row[m] += w0 * Tx[0][m] + w1 * Tx[1][m] + w2 * Tx[2][m] + w3 * Tx[3][m];
+          V to_y = aligned(&sums[0][n][v * W]), to_x = aligned(&sums[1][n][v * W]);
+#pragma GCC unroll 8
+          for (int k = 0; k < kTogether; ++k) {
+            const V row = Ty[n][k] * column[k];
+            to_y += wy[k] * row;
+            to_x += wx[k] * row;
+          }
+          aligned(&sums[0][n][v * W]) = to_y;
+          aligned(&sums[1][n][v * W]) = to_x;
         }
+      }
+    }
+    for (int f = 0; f < 2; ++f) {
+      for (int n = 0; n < p; ++n) {
+        for (int m = 0; m < p; ++m) b[(f * p + n) * p + m] += sums[f][n][m];
       }
     }
   }

@@ -40,18 +40,19 @@ inline Octaves octaves_of(const Halo& halo, const Box& box, double least) {
 
 // A chunk of haloes: as many as their rows leave room for. `sample(halo, v, values)` gives kFunctions functions.
 template <int kFunctions, class Sample>
-inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const Sample& sample, Scratch& scratch,
-                       Crew::Worker& worker, ChunkRows* chunk) {
+inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const RowLayout& layout, const Sample& sample,
+                       Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk) {
   const int most = left < kHalosAtOnce ? left : kHalosAtOnce;
   int64_t* base = scratch.offsets.template reserve<int64_t>(most);
   if (base == nullptr) return false;
-  *chunk = {halos, 0, least, nullptr, 0, base};
+  *chunk = {halos, 0, least, nullptr, 0, layout, base};
   int64_t total = 0;
   for (; chunk->count < most; ++chunk->count) {
     const Octaves octaves = octaves_of(halos[chunk->count], box, least);
-    if (chunk->count > 0 && (total + octaves.doubles()) * kFunctions > kRowDoublesAtOnce) break;
-    base[chunk->count] = total - octaves.begin * kOctave;
-    total += octaves.doubles();
+    const int64_t doubles = (octaves.end - octaves.begin) * layout.octave;
+    if (chunk->count > 0 && (total + doubles) * kFunctions > kRowDoublesAtOnce) break;
+    base[chunk->count] = total - octaves.begin * layout.octave;
+    total += doubles;
   }
   double* rows = scratch.rows.template reserve<double>(total * kFunctions);
   if (rows == nullptr) return false;
@@ -63,12 +64,15 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
     for (int i = begin; i < end && i < chunk->count; ++i) {
       const Halo& halo = halos[i];
       const Octaves octaves = octaves_of(halo, box, least);
-      fill_rows<kFunctions>(octaves, halo.profile < kTable, [&](double v, double* values) { sample(halo, v, values); },
-                            rows + base[i] + octaves.begin * kOctave, total);
+      fill_rows<kFunctions>(octaves, layout, halo.profile < kTable, [&](double v, double* values) { sample(halo, v, values); },
+                            rows + base[i] + octaves.begin * layout.octave, total);
     }
   });
   return true;
 }
+
+// Whether distant haloes are summed at the points of the nodes.
+inline bool wants_far_field(double tol, const RayTree& tree) { return tol != 0 && tree[0].rays > 2 * kMostSquare; }
 
 // The far field of a chunk, and how far each halo has to be.
 //
@@ -98,22 +102,22 @@ class FarPlan {
     }
     const double floor = rounding * sum / chunk.count;
     const double share = std::fmax(tol < 0 ? floor : std::fmax(tol / total, floor), 1e-300);
-    far_ = FarField(std::fmin(share * chunk.count / std::fmax(sum, 1e-300), 1e-2));
+    // Rays for each halo: what interpolation costs beside the sums.
+    const double rays = static_cast<double>(tree[0].rays) / total;
+    far_ = FarField(std::fmin(each ? rounding : share * chunk.count / std::fmax(sum, 1e-300), 1e-2), rays);
     for (int i = 0; i < chunk.count; ++i) {
       const double own = each ? rounding * std::fmax(reach_[i].peak, 1e-300) : share;
       reach_[i] = {far_.rho(reach_[i].peak / own), far_.rho(reach_[i].mass / own) * far_.rho(1)};
     }
-    use_ = tol != 0 && tree[0].rays > 2 * far_.square();
     return true;
   }
 
-  const FarField* far() const { return use_ ? &far_ : nullptr; }
+  const FarField* far() const { return &far_; }
   const Reach* reach() const { return reach_; }
 
  private:
-  FarField far_{1e-2};
+  FarField far_{1e-2, 1};
   Reach* reach_ = nullptr;
-  bool use_ = false;
 };
 
 // The least error of a far field, relative to the sum of the peaks.
@@ -201,15 +205,16 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
     for (int64_t i = 0; i < kFields * tree.slots(); ++i) sums[i] = 0;
     const Box& box = tree[0].box;
     const double least = least_distance(box, tree[0].rays);
+    const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
       const auto sample = [&](const Halo& halo, double v, double* values) { *values = value_at(halo, v); };
-      if (!fill_chunk<1>(halos + done, count - done, box, least, sample, scratch, worker, &chunk)) return false;
+      if (!fill_chunk<1>(halos + done, count - done, box, least, RowLayout(!use_far), sample, scratch, worker, &chunk)) return false;
       const auto closed_at = [&](const Halo& halo, double v, double* value, double* slope) { *value = closed(halo, v, slope); };
       FarPlan plan;
       if (!plan.make(chunk, tree, least, options.tol, count, kRounding<D>, kKind == kPotential ? -1 : 1, false, scratch)) return false;
       const FieldsOfTree<kKind, decltype(closed_at)> sum{tree, chunk, closed_at, sums};
-      if (!sum_chunk(tree, plan.far(), plan.reach(), sum, chunk, sums, scratch, worker)) return false;
+      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker)) return false;
       done += chunk.count;
     }
     for (int64_t slot = 0; slot < tree.slots(); ++slot) {

@@ -144,11 +144,12 @@ struct ChunkRows {
   double least_v;    // below it there are no rows
   double* rows;
   int64_t distance;  // from the rows of one function to those of the next
-  int64_t* base;     // the row for v of a halo is at base + row_offset(v)
+  RowLayout layout;
+  int64_t* base;     // the row for v of a halo is at base + layout.offset(v)
 
   template <class Family>
   const double* row(int64_t halo, double v) const {
-    return rows + base[halo] + row_offset<Family>(bits_of(v));
+    return rows + base[halo] + layout.offset<Family>(bits_of(v));
   }
 };
 

@@ -168,27 +168,34 @@ inline double row_value(const double* row, double v, double* slope = nullptr) {
   return value;
 }
 
-// Where the rows of a halo are: octave after octave, of each first the narrow and then the wide ones.
-constexpr int64_t kWideBegin = Narrow::kStride << Narrow::kBits, kOctave = kWideBegin + (Wide::kStride << Wide::kBits);
+// Where the rows of a halo are: octave after octave, of each first the narrow rows, where there are any, and then the wide
+// ones. With a far field most haloes that are left are near, and the narrow rows would not pay.
+struct RowLayout {
+  int64_t wide_begin, octave;
 
-template <class Family>
-inline int64_t row_offset(int64_t bits) {
-  constexpr int64_t begin = Family::kBits == Narrow::kBits ? 0 : kWideBegin;
-  constexpr int64_t mask = (int64_t{1} << Family::kBits) - 1;
-  return (bits >> 52) * kOctave + begin + (bits >> (52 - Family::kBits) & mask) * Family::kStride;
-}
+  explicit RowLayout(bool with_narrow = true)
+      : wide_begin(with_narrow ? Narrow::kStride << Narrow::kBits : 0), octave(wide_begin + (Wide::kStride << Wide::kBits)) {}
+
+  bool has_narrow() const { return wide_begin > 0; }
+
+  template <class Family>
+  int64_t offset(int64_t bits) const {
+    constexpr int64_t mask = (int64_t{1} << Family::kBits) - 1;
+    const int64_t begin = Family::kBits == Narrow::kBits ? 0 : wide_begin;
+    return (bits >> 52) * octave + begin + (bits >> (52 - Family::kBits) & mask) * Family::kStride;
+  }
+};
 
 // The octaves that hold every v in [low, high].
 struct Octaves {
   int64_t begin, end;
   Octaves(double low, double high) : begin(bits_of(low) >> 52), end((bits_of(high) >> 52) + 1) {}
-  int64_t doubles() const { return (end - begin) * kOctave; }
 };
 
 // Fills the rows of a halo: sample(v, values) gives the functions at v; those of function j start at rows + j * distance.
 // `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
 template <int kFunctions, class Sample>
-inline void fill_rows(const Octaves& octaves, bool smooth, const Sample& sample, double* rows, int64_t distance) {
+inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smooth, const Sample& sample, double* rows, int64_t distance) {
   alignas(64) double in[kFunctions][kSamples], chebyshev[kTogether * Wide::kStride], out[kTogether * Wide::kStride];
   const auto put = [&](auto family, int64_t row, double* to) {
     using Family = decltype(family);
@@ -200,9 +207,8 @@ inline void fill_rows(const Octaves& octaves, bool smooth, const Sample& sample,
   };
   const auto place = [&](auto family, int64_t row, int function) {
     using Family = decltype(family);
-    const int64_t octave = row >> Family::kBits, within = row & ((int64_t{1} << Family::kBits) - 1);
-    const int64_t begin = Family::kBits == Narrow::kBits ? 0 : kWideBegin;
-    return rows + function * distance + (octave - octaves.begin) * kOctave + begin + within * Family::kStride;
+    const int64_t at = layout.template offset<Family>(row << (52 - Family::kBits));
+    return rows + function * distance + at - octaves.begin * layout.octave;
   };
 
   if (!smooth) {
@@ -226,7 +232,7 @@ inline void fill_rows(const Octaves& octaves, bool smooth, const Sample& sample,
         }
       }
     };
-    direct(Narrow{});
+    if (layout.has_narrow()) direct(Narrow{});
     direct(Wide{});
     return;
   }
@@ -262,7 +268,7 @@ inline void fill_rows(const Octaves& octaves, bool smooth, const Sample& sample,
           }
         }
       };
-      family_rows(Narrow{});
+      if (layout.has_narrow()) family_rows(Narrow{});
       family_rows(Wide{});
     }
   }

@@ -64,6 +64,7 @@ inline void choose_rows(const Candidates& from, const ChunkRows& chunk, const Bo
   using V = Vector<double>;
   constexpr int W = Simd<double>::width;
   using I = Index;
+  const RowLayout& layout = chunk.layout;
   constexpr int64_t narrow_half = int64_t{1} << (51 - Narrow::kBits), wide_half = int64_t{1} << (51 - Wide::kBits);
   to.narrow.count = to.wide.count = to.near.count = 0;
   const I rows = I{} + static_cast<int64_t>(reinterpret_cast<intptr_t>(chunk.rows));
@@ -74,18 +75,21 @@ inline void choose_rows(const Candidates& from, const ChunkRows& chunk, const Bo
     const V ny = positive(ay - box.hy), nx = positive(ax - box.hx), fy = ay + box.hy, fx = ax + box.hx;
     const V low = ny * ny + nx * nx, high = fy * fy + fx * fx, middle = 0.5 * (low + high);
     const I bits = reinterpret_cast<I>(middle);
-    const I octave = rows + (Entries::load_index(from.base + i) + (bits >> 52) * kOctave) * 8;
+    const I octave = rows + (Entries::load_index(from.base + i) + (bits >> 52) * layout.octave) * 8;
     const I here = (middle >= chunk.least_v) & (lane < from.count - i);
-    const V narrow_mid = reinterpret_cast<V>((bits & -(2 * narrow_half)) | narrow_half);
-    const I narrow = (bits >> (52 - Narrow::kBits)) & ((1 << Narrow::kBits) - 1);
-    const I fits_narrow = here & (low >= narrow_mid * (1 - Narrow::kReach)) & (high <= narrow_mid * (1 + Narrow::kReach));
-    to.narrow.append(from, i, octave + narrow * (Narrow::kStride * 8), fits_narrow);
-    const I rest = ~fits_narrow & (lane < from.count - i);
-    if (count_lanes(rest) == 0) continue;
+    I rest = lane < from.count - i;
+    if (layout.has_narrow()) {
+      const V narrow_mid = reinterpret_cast<V>((bits & -(2 * narrow_half)) | narrow_half);
+      const I narrow = (bits >> (52 - Narrow::kBits)) & ((1 << Narrow::kBits) - 1);
+      const I fits_narrow = here & (low >= narrow_mid * (1 - Narrow::kReach)) & (high <= narrow_mid * (1 + Narrow::kReach));
+      to.narrow.append(from, i, octave + narrow * (Narrow::kStride * 8), fits_narrow);
+      rest &= ~fits_narrow;
+      if (count_lanes(rest) == 0) continue;
+    }
     const V wide_mid = reinterpret_cast<V>((bits & -(2 * wide_half)) | wide_half);
     const I wide = (bits >> (52 - Wide::kBits)) & ((1 << Wide::kBits) - 1);
     const I fits_wide = rest & here & (low >= wide_mid * (1 - Wide::kReach)) & (high <= wide_mid * (1 + Wide::kReach));
-    to.wide.append(from, i, octave + (wide * Wide::kStride + kWideBegin) * 8, fits_wide);
+    to.wide.append(from, i, octave + (wide * Wide::kStride + layout.wide_begin) * 8, fits_wide);
     const I near = rest & ~fits_wide;
     if (count_lanes(near) != 0) to.near.append(from, i, octave, near);
   }
@@ -150,26 +154,26 @@ inline void evaluate_list(const Entries& entries, const Block& block, Op& op) {
 }
 
 // The functions of one halo, and the slope of the first, at the points of a vector that a single row does not serve: the
-// narrow row of each point, or where there is none the closed form, closed(halo, v, values, slope).
-template <int kFunctions, class Closed>
-inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
-                            Vector<double> (&value)[kFunctions], Vector<double>& slope) {
+// row of each point, or where there is none the closed form, closed(halo, v, values, slope).
+template <class Family, int kFunctions, class Closed>
+inline void evaluate_rows_of_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
+                                    Vector<double> (&value)[kFunctions], Vector<double>& slope) {
   using V = Vector<double>;
-  constexpr int W = Block::W, top = Narrow::kDegree;
+  constexpr int W = Block::W, top = Family::kDegree;
   const double least = chunk.least_v;
   const double* row[W];
-  for (int k = 0; k < W; ++k) row[k] = chunk.row<Narrow>(halo, v2[k] >= least ? v2[k] : least);
+  for (int k = 0; k < W; ++k) row[k] = chunk.row<Family>(halo, v2[k] >= least ? v2[k] : least);
   V t{};
   for (int j = 0; j < kFunctions; ++j) {
     // Coefficient k of all points.
-    V c[Narrow::kStride];
+    V c[Family::kStride];
 #pragma GCC unroll 16
-    for (int part = 0; part < Narrow::kStride; part += W) {
+    for (int part = 0; part < Family::kStride; part += W) {
 #pragma GCC unroll 16
       for (int k = 0; k < W; ++k) c[part + k] = load(row[k] + j * chunk.distance + part);
       swap_blocks<double, 1>(c + part);
     }
-    if (j == 0) t = v2 * c[kFactorSlot<Narrow>] - 1 / Narrow::kReach;
+    if (j == 0) t = v2 * c[kFactorSlot<Family>] - 1 / Family::kReach;
     V sum = c[top], derivative{};
 #pragma GCC unroll 32
     for (int k = top - 1; k >= 0; --k) {
@@ -177,7 +181,7 @@ inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& ch
       sum = sum * t + c[k];
     }
     value[j] = sum;
-    if (j == 0) slope = derivative * c[kFactorSlot<Narrow>];
+    if (j == 0) slope = derivative * c[kFactorSlot<Family>];
   }
   for (int k = 0; k < W; ++k) {
     if (v2[k] >= least) continue;
@@ -185,6 +189,16 @@ inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& ch
     closed(chunk.halos[halo], v2[k], exact, &change);
     slope[k] = change;
     for (int j = 0; j < kFunctions; ++j) value[j][k] = exact[j];
+  }
+}
+
+template <int kFunctions, class Closed>
+inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
+                            Vector<double> (&value)[kFunctions], Vector<double>& slope) {
+  if (chunk.layout.has_narrow()) {
+    evaluate_rows_of_points<Narrow, kFunctions>(halo, v2, chunk, closed, value, slope);
+  } else {
+    evaluate_rows_of_points<Wide, kFunctions>(halo, v2, chunk, closed, value, slope);
   }
 }
 

@@ -139,13 +139,14 @@ bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear
     for (int64_t i = 0; i < TangentSum::kFields * slots; ++i) sums[i] = 0;
     const Box& box = tree[0].box;
     const double least = least_distance(box, tree[0].rays);
+    const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<2>(halos + done, count - done, box, least, sample, scratch, worker, &chunk)) return false;
+      if (!fill_chunk<2>(halos + done, count - done, box, least, RowLayout(!use_far), sample, scratch, worker, &chunk)) return false;
       FarPlan plan;
       if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
       const TangentOfTree<decltype(closed)> sum{tree, chunk, closed, tangents + done, sums};
-      if (!sum_chunk(tree, plan.far(), plan.reach(), sum, chunk, sums, scratch, worker)) return false;
+      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker)) return false;
       done += chunk.count;
     }
     const D* along = direction.grid + 2 * first;

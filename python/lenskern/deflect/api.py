@@ -13,9 +13,9 @@ from .halos import Halos
 def plane(halos, grid, *, tol=None, backend=None):
     """Sum the deflections of many haloes on one lens plane.
 
-    One fused operation: nothing of size rays x haloes exists, forward or backward. Use `jax.vmap` for a batch of haloes,
-    of grids, or of both; an argument that is not mapped is not copied. Works under `jax.jit`, `jax.vmap`, `jax.grad`,
-    `jax.jvp` and their combinations.
+    One fused operation: nothing of size rays x haloes exists, forward or backward. Use `jax.vmap` for a batch of
+    haloes, of grids, or of both; an argument that is not mapped is not copied. Works under `jax.jit`, `jax.vmap`,
+    `jax.grad`, `jax.jvp` and their combinations.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ def plane(halos, grid, *, tol=None, backend=None):
         rounding errors of the sum; 0 sums directly.
     backend : {None, "reference", "cpp", "cuda", "pallas"}
         What runs the sum; None takes the fastest that is available for the platform. A named one runs or raises.
+        "pallas" sums directly, is interpreted on the CPU, and leaves derivatives to the reference.
 
     Returns
     -------
@@ -61,8 +62,8 @@ def convergence(halos, grid, *, tol=None, backend=None):
     Parameters
     ----------
     halos, grid, tol, backend
-        As for `plane`; the far field adds an error of the order of `tol` over the distance of the nearest haloes that it
-        takes in.
+        As for `plane`; the far field adds an error of the order of `tol` over the distance of the nearest haloes that
+        it takes in.
 
     Returns
     -------

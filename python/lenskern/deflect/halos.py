@@ -43,10 +43,10 @@ class HaloStatus(IntEnum):
             HaloStatus.VALID: "The halo is valid.",
             HaloStatus.NOT_FINITE: "A parameter of the halo is NaN or infinite.",
             HaloStatus.BAD_SCALE: "The scale of the halo is not above 0.",
-            HaloStatus.BAD_SHAPE: "A shape parameter of the halo is out of range (a truncation radius not above 0, or a "
-            "core below 0 or, for the dual pseudo-isothermal profile, not below the truncation radius).",
-            HaloStatus.UNKNOWN_PROFILE: "The profile code of the halo is not one of `Halos.profiles`, or there is no such "
-            "radial table.",
+            HaloStatus.BAD_SHAPE: "A shape parameter of the halo is out of range: a truncation radius not above 0, a "
+            "core below 0 or, for the dual pseudo-isothermal profile, not below the truncation radius.",
+            HaloStatus.UNKNOWN_PROFILE: "The profile code of the halo is not one of `Halos.profiles`, or there is no "
+            "such radial table.",
         }[self]
 
 

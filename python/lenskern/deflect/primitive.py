@@ -14,6 +14,7 @@ from jax.interpreters import ad, mlir
 from .. import _ffi, _primitive, backends
 from . import reference
 from .halos import Halos
+from .profiles import Profile
 from .tables import RadialTables
 
 
@@ -63,14 +64,25 @@ def _halos(parts, profiles, bounds):
 
 
 def _kernel(platform, backend, profiles, kind):
-    """Name of the backend that runs an operation on a platform."""
+    """Name of the backend that runs an operation on a platform; kind None stands for a derivative."""
     if backend is None:
-        return "cpp" if platform == "cpu" and backends.availability("cpp").available else "reference"
+        if platform == "cpu" and backends.availability("cpp").available:
+            return "cpp"
+        # Pallas has to know the GPU that it lowers for.
+        known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
+        if known and backends.availability("pallas").available and _in_pallas(profiles, kind):
+            return "pallas"
+        return "reference"
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    if backend in ("cuda", "pallas"):
-        raise NotImplementedError(f"backend {backend!r} has no kernel for lenskern.deflect; use backend=None")
-    return backend
+    # The Pallas kernel is of the fields; their derivatives are the reference's.
+    return "reference" if backend == "pallas" and kind is None else backend
+
+
+def _in_pallas(profiles, kind):
+    if kind is None or Profile.TABLE in profiles:
+        return False
+    return not (kind == "potential" and Profile.TNFWC in profiles)
 
 
 def _compiled(target, bounds, tol, **attributes):
@@ -92,8 +104,18 @@ def _fields_results(*parts, kind, **params):
 
 
 def _choose_fields(platform, *avals, profiles, bounds, kind, tol, backend):
-    if _kernel(platform, backend, profiles, kind) == "cpp":
-        return _compiled("lenskern_deflect_fields", bounds, tol, kind=np.int32(_KINDS[kind]))
+    match _kernel(platform, backend, profiles, kind):
+        case "cpp":
+            return _compiled("lenskern_deflect_fields", bounds, tol, kind=np.int32(_KINDS[kind]))
+        case "pallas":
+            from lenskern._kernels.pallas import deflect as pallas
+
+            def kernel(*parts):
+                parts = Operands(*parts)
+                rest = parts[: Operands._fields.index("tables")]
+                return pallas.plane(*rest, parts.grid, profiles=profiles, kind=kind, interpret=platform != "cuda")
+
+            return mlir.lower_fun(_primitive.on_flat_lanes(kernel, NDIMS))
 
     def lane(*parts):
         parts = Operands(*parts)
@@ -110,7 +132,7 @@ def _tangent_lane(profiles, bounds, *parts):
 
 
 def _choose_tangent(platform, *avals, profiles, bounds, tol, backend):
-    if _kernel(platform, backend, profiles, "tangent") == "cpp" and bounds is None:
+    if _kernel(platform, backend, profiles, None) == "cpp" and bounds is None:
         return _compiled("lenskern_deflect_tangent", bounds, tol)
     return _on_lanes(platform, partial(_tangent_lane, profiles, bounds), (*NDIMS, *LINEAR_NDIMS))
 
@@ -127,7 +149,7 @@ def _adjoint_lane(profiles, bounds, *parts):
 
 
 def _choose_adjoint(platform, *avals, profiles, bounds, tol, backend):
-    if _kernel(platform, backend, profiles, "adjoint") == "cpp" and bounds is None:
+    if _kernel(platform, backend, profiles, None) == "cpp" and bounds is None:
         return _compiled("lenskern_deflect_adjoint", bounds, tol)
     return _on_lanes(platform, partial(_adjoint_lane, profiles, bounds), (*NDIMS, 2))
 

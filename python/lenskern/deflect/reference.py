@@ -189,5 +189,6 @@ def _by_profile(name, halos, profile, u, p, q):
         else:
             here = profile == kind
             value = getattr(math, name)(kind, u, jnp.where(here, p, _SAFE), jnp.where(here, q, _SAFE))
-        total = jnp.where(here, value, total)
+        # Without the barrier XLA fuses the profiles into one loop, and takes half a minute to compile it.
+        total = jnp.where(here, jax.lax.optimization_barrier(value), total)
     return total
