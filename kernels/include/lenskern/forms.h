@@ -21,12 +21,14 @@ constexpr bool kIsSingle = sizeof(typename RealOf<T>::type) == sizeof(float);
 // L, w = sqrt(1 - v), y = v / (1 + w) and l = ln(1 - y / 2) for v <= 1/2; then w F = L + l and w + y = 1.
 template <class T>
 struct Small {
-  T L, w, y, l;
+  T L, w, y, l, ratio;  // the last is l / v
 };
 template <class T>
 LENSKERN_INLINE Small<T> small_pieces(T v) {
-  const T w = math::sqrt(1 - v), y = v / (1 + w);
-  return {math::log(4 / v) / 2, w, y, math::log1p(-y / 2)};
+  const T w = math::sqrt(1 - v), y = v / (1 + w), l = math::log1p(-y / 2);
+  // at the least v the derivative of the division would overflow
+  const T ratio = v < T(kIsSingle<T> ? 1e-10 : 2e-19) ? T(-0.25) : l / v;
+  return {math::log(v / 4) / -2, w, y, l, ratio};
 }
 
 // C for 1/2 <= v <= 2: the duplication theorem twice, then a series in |t| < 0.048.
@@ -61,7 +63,7 @@ LENSKERN_INLINE Basis<T> basis(T v) {
     at.B = (at.F - 1) / at.t;
     return at;
   }
-  at.L = math::log(4 / v) / 2;
+  at.L = math::log(v / 4) / -2;
   if (v > T(2)) {
     const T U = math::sqrt(v - 1);
     at.F = math::atan(U) / U;
@@ -94,7 +96,7 @@ template <class T>
 LENSKERN_INLINE T excess(T v) {
   if (v < T(0.5)) {
     const Small<T> s = small_pieces(v);
-    return (s.L * (s.y - 2 * v) / (s.w * (1 + s.w)) + (2 - 3 * v) * (s.l / v) / s.w + 1) / (1 - v);
+    return (s.L * (s.y - 2 * v) / (s.w * (1 + s.w)) + (2 - 3 * v) * s.ratio / s.w + 1) / (1 - v);
   }
   const Basis<T> at = basis(v);
   return 2 * at.h / v - at.B;
@@ -105,7 +107,7 @@ template <class T>
 LENSKERN_INLINE T mean(T v) {
   if (v < T(0.5)) {
     const Small<T> s = small_pieces(v);
-    return (s.L / (1 + s.w) + s.l / v) / s.w;
+    return (s.L / (1 + s.w) + s.ratio) / s.w;
   }
   return basis(v).h / v;
 }
@@ -119,7 +121,7 @@ template <class T>
 LENSKERN_INLINE Reduced<T> reduced(T v) {
   const Small<T> s = small_pieces(v);
   const T h = (s.y * s.L + s.l) / s.w;
-  return {h, s.L * s.y * (2 + s.w) / (2 * s.w * (1 + s.w)) + s.l / (v * s.w), (h - 1 + v * s.L) / (1 - v)};
+  return {h, (s.L * s.y * (2 + s.w) / (2 * (1 + s.w)) + s.ratio) / s.w, (h - 1 + v * s.L) / (1 - v)};
 }
 
 // 2 (L^2 - t F^2), the integral of 2 h / v.

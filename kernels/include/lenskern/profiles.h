@@ -30,11 +30,11 @@ template <class T>
 LENSKERN_INLINE T least_u() {
   return T(kIsSingle<T> ? 1e-16 : 1e-24);
 }
-// A core much below this changes nothing and would overflow. The derivative stays.
+// The core radius, raised where it is so far below 1 and x that it changes nothing.
 template <class T>
-LENSKERN_INLINE T core_of(T p) {
-  const T smallest = T(kIsSingle<T> ? 1e-14 : 1e-30);
-  return p < smallest ? p + smallest : p;
+LENSKERN_INLINE T core_of(T p, T u) {
+  const T least = T(kIsSingle<T> ? 1e-8 : 1e-18) * math::sqrt(math::least(u, T(1)));
+  return p < least ? p + least : p;
 }
 
 template <class T>
@@ -111,7 +111,7 @@ LENSKERN_INLINE bool in_core(T u, T b) {
 template <class T>
 LENSKERN_INLINE T cnfw_mean(T u, T p) {
   constexpr bool single = kIsSingle<T>;
-  const T b = core_of(p);
+  const T b = core_of(p, u);
   if (near_one(b, single ? 2.5 : 2.0)) {
     return between<single ? 2 : 4>(b, [u](T c, T share) { return share * 4 / (c * c) * excess(u / (c * c)); });
   }
@@ -127,7 +127,7 @@ LENSKERN_INLINE T cnfw_mean(T u, T p) {
 template <class T>
 LENSKERN_INLINE T cnfw_local(T u, T p) {
   constexpr bool single = kIsSingle<T>;
-  const T b = core_of(p);
+  const T b = core_of(p, u);
   if (near_one(b, single ? 2.5 : 2.0)) {
     return between<single ? 2 : 4>(b, [u](T c, T share) { return share * 2 / (c * c) * curvature(u / (c * c)); });
   }
@@ -143,7 +143,7 @@ LENSKERN_INLINE T cnfw_local(T u, T p) {
 template <class T>
 LENSKERN_INLINE T cnfw_potential(T u, T p) {
   constexpr bool single = kIsSingle<T>;
-  const T b = core_of(p);
+  const T b = core_of(p, u);
   if (near_one(b, single ? 2.5 : 2.0)) {
     return between<single ? 2 : 4>(b, [u](T c, T share) {
       const T v = u / (c * c);
@@ -186,7 +186,7 @@ LENSKERN_INLINE T tnfwc_w(T u, T b, T Y, const Basis<T>& one) {
 template <class T>
 LENSKERN_INLINE T tnfwc_mean(T u, T p, T tau) {
   constexpr bool single = kIsSingle<T>;
-  const T b = core_of(p), square = tau * tau;
+  const T b = core_of(p, u), square = tau * tau;
   const bool outside = u > math::most(T(1), square);
   if (near_one(tau, 4.0 / 3)) {
     return 4 * square * between<single ? 2 : 4>(square, [u, b, outside](T Y, T) {
@@ -223,7 +223,7 @@ LENSKERN_INLINE T tnfwc_mean(T u, T p, T tau) {
 
 template <class T>
 LENSKERN_INLINE T tnfwc_local(T u, T p, T tau) {
-  const T b = core_of(p), square = tau * tau, ratio = (u + square) / (u + 1);
+  const T b = core_of(p, u), square = tau * tau, ratio = (u + square) / (u + 1);
   if (near_one(ratio, 2)) {
     return square * between<kIsSingle<T> ? 2 : 4>(ratio, [u, b](T c, T) {
       const T y = c * (u + 1), v = (u + b * b) / y;

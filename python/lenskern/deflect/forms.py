@@ -45,7 +45,7 @@ class Basis:
 
     @functools.cached_property
     def L(self):
-        return 0.5 * jnp.log(4 / self.v)
+        return -0.5 * jnp.log(0.25 * self.v)
 
     @functools.cached_property
     def small(self):
@@ -87,15 +87,15 @@ class Basis:
 
     @functools.cached_property
     def H(self):
-        v, L, w, _, l, _ = self.small
-        return self.choose_small((L / (1 + w) + l / v) / w, (self.F - self.L) / self.v)
+        _, L, w, _, _, _ = self.small
+        return self.choose_small((L / (1 + w) + self._l_over_v) / w, self._h_over_v)
 
     @functools.cached_property
     def excess(self):
         """2 H - B: the NFW mean convergence less the local one, halved; 1/2 at the centre."""
-        v, L, w, y, l, _ = self.small
-        small = (L * (y - 2 * v) / (w * (1 + w)) + (2 - 3 * v) * (l / v) / w + 1) / (1 - v)
-        return self.choose_small(small, 2 * (self.F - self.L) / self.v - self.B)
+        v, L, w, y, _, _ = self.small
+        small = (L * (y - 2 * v) / (w * (1 + w)) + (2 - 3 * v) * self._l_over_v / w + 1) / (1 - v)
+        return self.choose_small(small, 2 * self._h_over_v - self.B)
 
     @functools.cached_property
     def curvature(self):
@@ -130,8 +130,19 @@ class Basis:
     @functools.cached_property
     def reduced(self):
         """h, H - L / 2 and B - L, finite at the centre, where v < 1/2."""
-        v, L, w, y, l, h = self.small
-        return h, L * y * (2 + w) / (2 * w * (1 + w)) + l / (v * w), (h - 1 + v * L) / (1 - v)
+        v, L, w, y, _, h = self.small
+        return h, (L * y * (2 + w) / (2 * (1 + w)) + self._l_over_v) / w, (h - 1 + v * L) / (1 - v)
+
+    @functools.cached_property
+    def _h_over_v(self):
+        return (self.F - self.L) / jnp.where(self.is_small, 1.0, self.v)
+
+    @functools.cached_property
+    def _l_over_v(self):
+        # at the least v the derivative of the division would overflow
+        v, _, _, _, l, _ = self.small
+        tiny = v < 1e-3 * float(jnp.finfo(v.dtype).eps)
+        return jnp.where(tiny, -0.25, l / jnp.where(tiny, 1.0, v))
 
     @functools.cached_property
     def _safe_t(self):

@@ -10,13 +10,11 @@ import numpy as np
 
 from .forms import HALF_PI, Basis, integral, legendre
 
-# A core much below this changes nothing and would overflow.
-SMALLEST_CORE = {np.dtype(np.float32): 1e-14, np.dtype(np.float64): 1e-30}
 
-
-def _core(p):
-    smallest = SMALLEST_CORE[p.dtype]
-    return jnp.where(p < smallest, p + smallest, p)
+def _core(p, u):
+    """The core radius, raised where it is so far below 1 and x that it changes nothing."""
+    least = (1e-18 if u.dtype == np.dtype(np.float64) else 1e-8) * jnp.sqrt(jnp.minimum(u, 1.0))
+    return jnp.where(p < least, p + least, p)
 
 
 def nfw_mean(u, p, q):
@@ -94,12 +92,14 @@ def tnfw_potential(u, p, q):
 # whose projection is -F(u / c^2) but for a constant. Near b = 1 it is an integral of the second derivative.
 def _cored(u, p, near, apart):
     """``near`` of `Basis` at u / c^2 and 1 / c^2 is the second derivative, ``apart`` the difference times (1 - b)^2."""
-    b = _core(p)
+    b = _core(p, u)
     reach = 2.0 if u.dtype == np.dtype(np.float64) else 2.5
     close = (b > 1 / reach) & (b < reach)
     nearby = integral(jnp.where(close, b, 1.0), lambda c, share: share * near(Basis(u / (c * c)), 1 / (c * c)))
     b = jnp.where(close, 4.0, b)
-    return jnp.where(close, nearby, apart(b, Basis(u), Basis(u / (b * b))) / (1 - b) ** 2)
+    # (x / b)^2, for the derivative of u / b^2 would overflow
+    far = apart(b, Basis(u), Basis((jnp.sqrt(u) / b) ** 2))
+    return jnp.where(close, nearby, far / (1 - b) ** 2)
 
 
 def _difference(b, one, two):
@@ -166,8 +166,8 @@ def _w(u, b, Y, one):
     """W / u for b^2 < Y / 2."""
     T, T0 = jnp.sqrt(u + Y), jnp.sqrt(Y)
     d, Q = 1 / (T + T0), jnp.sqrt(Y - b * b)
-    logs = T0 * jnp.log1p(d * u / (T0 + Q)) - b * b / (2 * (T0 + Q)) * jnp.log1p(u / (b * b))
-    return d / T * one.F + logs / (u * Q)
+    logs = T0 * jnp.log1p(d * u / (T0 + Q)) - b * b / (2 * (T0 + Q)) * jnp.log1p((jnp.sqrt(u) / b) ** 2)
+    return d / T * one.F + logs / Q / u
 
 
 def _mass(u, b, Y):
@@ -178,8 +178,8 @@ def _mass(u, b, Y):
 
 
 def tnfwc_mean(u, p, q):
-    b, tau = _core(p), q
-    log = jnp.log1p(u / (b * b)) / (2 * u)
+    b, tau = _core(p, u), q
+    log = jnp.log1p((jnp.sqrt(u) / b) ** 2) / (2 * u)
     bound = jnp.maximum(1.0, tau * tau)
     outside = u > bound
     close = (tau > 0.75) & (tau < 4 / 3)
@@ -200,7 +200,8 @@ def tnfwc_mean(u, p, q):
     inner = jnp.where(compact1, w1, phi1 + log) - jnp.where(compact2, w2, phi2 + log)
     # far out F(b^2 / Y) is a plain difference, and that of F(v) an integral
     far = jnp.where(outside, u, 2 * bound)
-    one, two = Basis(b * b), Basis(b * b / Y)
+    square = jnp.where(outside, b * b, 1.0)
+    one, two = Basis(square), Basis(square / Y)
     gap = jnp.where(compact1 & compact2, 0.5 * jnp.log(Y) + two.h - one.h, two.F - one.F)
     change = integral(
         (far + tau * tau) / (far + 1),
@@ -211,7 +212,7 @@ def tnfwc_mean(u, p, q):
 
 
 def tnfwc_local(u, p, q):
-    b, Y = _core(p), q * q
+    b, Y = _core(p, u), q * q
     ratio = (u + Y) / (u + 1)
     close = (ratio > 0.5) & (ratio < 2)
 
