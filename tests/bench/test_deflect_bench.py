@@ -80,12 +80,13 @@ def test_batches_are_left_to_the_compiled_kernels():
     np.testing.assert_allclose(many[0][[3]], deflect_systems.deflect_oracle.plane(case.problem[0], case.rays[[3]]))
 
 
-def test_a_child_measures_memory_and_time():
+def test_a_child_measures_memory_and_time(capsys):
     system = deflect_systems.reference()
     found = bench.child(PLANE, system)
     assert 0 <= found["peak_bytes"] < 1e9 and found["seconds"] > 0
     nothing = System("nothing", "numpy", "float64", None, None)
     assert bench.child(PLANE, nothing) == {"peak_bytes": None, "seconds": None}
+    assert "nothing/numpy/float64" in capsys.readouterr().err
 
 
 def test_a_batch_is_measured_in_a_child():

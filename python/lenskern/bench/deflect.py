@@ -160,6 +160,8 @@ def child(case, system):
     command = [sys.executable, "-m", "lenskern.bench.deflect_memory", json.dumps([case.fields, system.key])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        print(f"{system.key}, {case.name}: {reason}", file=sys.stderr)
         return {"peak_bytes": None, "seconds": None}
     return json.loads(done.stdout.splitlines()[-1])
 
