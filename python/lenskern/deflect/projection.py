@@ -11,6 +11,7 @@ of the integral is positive, so that the result has the relative accuracy of the
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -73,7 +74,8 @@ class Projection:
             NaN where the density is as steep as y⁻³ at the inner end or not steeper than y⁻¹ at the outer one: the mass
             is infinite.
         """
-        blocks = jnp.asarray(self._blocks(), q.dtype)
+        # The barrier keeps XLA from taking minutes to multiply constant densities or cotangents at compile time.
+        blocks = jax.lax.optimization_barrier(jnp.asarray(self._blocks(), q.dtype))
         # Block (i, j) depends on i - j alone.
         first = np.arange(len(self.centres))[:, None] - np.arange(self.segments)[None, :] + self.segments - 1
         matrix = blocks[first]
