@@ -31,71 +31,100 @@ int64_t product(Dimensions shape) {
   return size;
 }
 
+macro::PowerLaw parameters_of(const auto* p) { return {p[0], p[1], p[2], p[3], p[4], p[5]}; }
+
+// An operand (n, 2) or (6,) of which each lane has a part, or shares one.
 template <class D>
-void deflection(ffi::ThreadPool& pool, ffi::AnyBuffer grid, ffi::AnyBuffer parameters, Result out) {
-  const Dimensions shape = out->dimensions(), batch(shape.begin(), shape.size() - 2);
+class Operand {
+ public:
+  Operand(ffi::AnyBuffer buffer, Dimensions batch, int64_t size)
+      : data_(buffer.typed_data<D>()), at_(batch, buffer.dimensions(), size) {}
+  const D* operator[](int64_t lane) const { return data_ + at_[lane]; }
+
+ private:
+  const D* data_;
+  LaneOffsets at_;
+};
+
+// Calls run(D{}, n, batch) with the type of the rays, their number and the batch axes.
+template <class Run>
+ffi::Error with_rays(Result& rays, const Run& run) {
+  const Dimensions shape = rays->dimensions(), batch(shape.begin(), shape.size() - 2);
   const int64_t n = *(shape.end() - 2);
-  const LaneOffsets grid_at(batch, grid.dimensions(), 2 * n), parameters_at(batch, parameters.dimensions(), 6);
-  const MacroKernels<D> kernels = macro_kernels<D>();
-  run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
-    const D* p = parameters.typed_data<D>() + parameters_at[i];
-    const macro::PowerLaw lens{p[0], p[1], p[2], p[3], p[4], p[5]};
-    kernels.deflection(lens, n, grid.typed_data<D>() + grid_at[i], out->typed_data<D>() + i * 2 * n, worker);
-  });
-}
-
-template <class D>
-void partials(ffi::ThreadPool& pool, ffi::AnyBuffer w, ffi::AnyBuffer parameters, Result S, Result by_w, Result by_b) {
-  const Dimensions shape = S->dimensions(), batch(shape.begin(), shape.size() - 1);
-  const int64_t n = shape.back();
-  const LaneOffsets w_at(batch, w.dimensions(), 2 * n), parameters_at(batch, parameters.dimensions(), 2);
-  const MacroKernels<D> kernels = macro_kernels<D>();
-  const auto lane_of = [n](Result& result, int64_t i) { return static_cast<D*>(result->untyped_data()) + i * 2 * n; };
-  run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
-    const D* p = parameters.typed_data<D>() + parameters_at[i];
-    kernels.partials(p[0], p[1], n, static_cast<const D*>(w.untyped_data()) + w_at[i], lane_of(S, i), lane_of(by_w, i),
-                     lane_of(by_b, i), worker);
-  });
-}
-
-ffi::Error unsupported() {
-  return ffi::Error(ffi::ErrorCode::kInvalidArgument, "lenskern.deflect: a power law must be float32 or float64");
-}
-
-ffi::Error deflection_any(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer parameters, Result out) {
-  switch (grid.element_type()) {
-    case ffi::F64: deflection<double>(pool, grid, parameters, out); break;
-    case ffi::F32: deflection<float>(pool, grid, parameters, out); break;
-    default: return unsupported();
+  switch (rays->element_type()) {
+    case ffi::F64: run(double{}, n, batch); break;
+    case ffi::F32: run(float{}, n, batch); break;
+    default:
+      return ffi::Error(ffi::ErrorCode::kInvalidArgument, "lenskern.deflect: a power law must be float32 or float64");
   }
   return ffi::Error::Success();
 }
 
-ffi::Error partials_any(ffi::ThreadPool pool, ffi::AnyBuffer w, ffi::AnyBuffer parameters, Result S, Result by_w,
-                        Result by_b) {
-  switch (parameters.element_type()) {
-    case ffi::F64: partials<double>(pool, w, parameters, S, by_w, by_b); break;
-    case ffi::F32: partials<float>(pool, w, parameters, S, by_w, by_b); break;
-    default: return unsupported();
-  }
-  return ffi::Error::Success();
+ffi::Error deflection(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer parameters, Result out) {
+  return with_rays(out, [&](auto zero, int64_t n, Dimensions batch) {
+    using D = decltype(zero);
+    const Operand<D> rays(grid, batch, 2 * n), lens(parameters, batch, 6);
+    D* to = out->typed_data<D>();
+    run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
+      macro_kernels<D>().deflection(parameters_of(lens[i]), n, rays[i], to + i * 2 * n, worker);
+    });
+  });
+}
+
+ffi::Error tangent(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer parameters, ffi::AnyBuffer dgrid,
+                   ffi::AnyBuffer dparameters, Result out) {
+  return with_rays(out, [&](auto zero, int64_t n, Dimensions batch) {
+    using D = decltype(zero);
+    const Operand<D> rays(grid, batch, 2 * n), lens(parameters, batch, 6);
+    const Operand<D> drays(dgrid, batch, 2 * n), direction(dparameters, batch, 6);
+    D* to = out->typed_data<D>();
+    run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
+      macro_kernels<D>().tangent(parameters_of(lens[i]), n, rays[i], drays[i], parameters_of(direction[i]),
+                                 to + i * 2 * n, worker);
+    });
+  });
+}
+
+ffi::Error adjoint(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer parameters, ffi::AnyBuffer cotangent,
+                   Result dgrid, Result dparameters) {
+  return with_rays(dgrid, [&](auto zero, int64_t n, Dimensions batch) {
+    using D = decltype(zero);
+    const Operand<D> rays(grid, batch, 2 * n), lens(parameters, batch, 6), cotangents(cotangent, batch, 2 * n);
+    D *to = dgrid->typed_data<D>(), *parts = dparameters->typed_data<D>();
+    run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
+      const macro::PowerLaw sum =
+          macro_kernels<D>().adjoint(parameters_of(lens[i]), n, rays[i], cotangents[i], to + i * 2 * n, worker);
+      const double values[] = {sum.centre_y, sum.centre_x, sum.ell_y, sum.ell_x, sum.strength, sum.slope};
+      for (int k = 0; k < 6; ++k) parts[i * 6 + k] = static_cast<D>(values[k]);
+    });
+  });
 }
 
 }  // namespace
 }  // namespace lenskern
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernMacroPowerLaw, lenskern::deflection_any,
+// Parameters are y_c, x_c, epsilon_y, epsilon_x, B, t.
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernMacroDeflection, lenskern::deflection,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::AnyBuffer>()    // grid (..., n, 2)
-                                  .Arg<ffi::AnyBuffer>()    // y_c, x_c, epsilon_y, epsilon_x, B, t (..., 6)
+                                  .Arg<ffi::AnyBuffer>()    // parameters (..., 6)
                                   .Ret<ffi::AnyBuffer>());  // deflection (..., n, 2)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernMacroPartials, lenskern::partials_any,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernMacroTangent, lenskern::tangent,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()    // w (..., n), complex
-                                  .Arg<ffi::AnyBuffer>()    // b and the upper bound of |w| (..., 2)
-                                  .Ret<ffi::AnyBuffer>()    // S (..., n)
-                                  .Ret<ffi::AnyBuffer>()    // dS/dw (..., n)
-                                  .Ret<ffi::AnyBuffer>());  // dS/db (..., n)
+                                  .Arg<ffi::AnyBuffer>()    // grid (..., n, 2)
+                                  .Arg<ffi::AnyBuffer>()    // parameters (..., 6)
+                                  .Arg<ffi::AnyBuffer>()    // dgrid (..., n, 2)
+                                  .Arg<ffi::AnyBuffer>()    // dparameters (..., 6)
+                                  .Ret<ffi::AnyBuffer>());  // tangent (..., n, 2)
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernMacroAdjoint, lenskern::adjoint,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()    // grid (..., n, 2)
+                                  .Arg<ffi::AnyBuffer>()    // parameters (..., 6)
+                                  .Arg<ffi::AnyBuffer>()    // cotangent (..., n, 2)
+                                  .Ret<ffi::AnyBuffer>()    // dgrid (..., n, 2)
+                                  .Ret<ffi::AnyBuffer>());  // dparameters (..., 6)

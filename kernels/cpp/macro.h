@@ -8,7 +8,7 @@
 namespace lenskern {
 namespace macro {
 
-// In the notation of python/lenskern/deflect/macro_primitive.py.
+// In the notation of python/lenskern/deflect/macro_reference.py; or a derivative by each of these.
 struct PowerLaw {
   double centre_y, centre_x;  // arcsec
   double ell_y, ell_x;        // imaginary and real part of epsilon
@@ -18,13 +18,17 @@ struct PowerLaw {
 
 }  // namespace macro
 
-// D is the type of the arrays; the arithmetic is in double precision.
+// Of n rays (y, x); D is the type of the arrays, the arithmetic is in double precision.
 template <class D>
 struct MacroKernels {
-  // Deflection (y, x) of n rays (y, x).
+  // Deflection (n, 2).
   void (*deflection)(const macro::PowerLaw&, int64_t n, const D* grid, D* out, Crew::Worker&);
-  // S, dS/dw and dS/db at n complex w, for |w| of at most f.
-  void (*partials)(double b, double f, int64_t n, const D* w, D* S, D* by_w, D* by_b, Crew::Worker&);
+  // Its tangent (n, 2) for a direction of rays and parameters.
+  void (*tangent)(const macro::PowerLaw&, int64_t n, const D* grid, const D* dgrid, const macro::PowerLaw& direction,
+                  D* out, Crew::Worker&);
+  // The transpose: from the cotangent (n, 2) of the deflection to dgrid (n, 2), and what is returned.
+  macro::PowerLaw (*adjoint)(const macro::PowerLaw&, int64_t n, const D* grid, const D* cotangent, D* dgrid,
+                             Crew::Worker&);
 };
 
 // Those of the processor that this runs on.

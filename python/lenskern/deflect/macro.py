@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _checks
 from . import macro_primitive as primitive
+from . import macro_reference as reference
 from .macro_series import LARGEST
 
 __all__ = ["ExternalShear", "Isothermal", "MassSheet", "PowerLaw"]
@@ -115,8 +116,8 @@ class Macro:
 class _Elliptical(Macro):
     """What the elliptical models share."""
 
-    def _scalars(self, grid):
-        """Centre, clamped ellipticity, B and t, as `macro_primitive.deflection` takes them."""
+    def _parameters(self, grid):
+        """Those of `macro_reference.deflection`."""
         centre, ell = _vector("centre", self.centre, grid), _vector("ell_comps", self.ell_comps, grid)
         radius, slope = _scalar("einstein_radius", self.einstein_radius, grid), _scalar("slope", self.slope, grid)
         _check_radius("einstein_radius", self.einstein_radius)
@@ -126,25 +127,24 @@ class _Elliptical(Macro):
         valid = (radius >= 0) & (t > 0) & (t < 2)
         # B = (1 − f)^t (1 + f) θ_E^t: the elliptical radius that θ_E scales is the major axis.
         strength = jnp.where(valid, (1 + f) * ((1 - f) * jnp.where(valid, radius, 1)) ** t, jnp.nan)
-        return centre, ell, strength, jnp.where(valid, t, 1)
+        return jnp.stack([*centre, *ell, strength, jnp.where(valid, t, 1)])
 
     def _deflection(self, grid, backend):
-        return primitive.deflection(grid, *self._scalars(grid), isothermal=self._isothermal, backend=backend)
+        return primitive.deflection(grid, self._parameters(grid), self._isothermal, backend)
 
     def _convergence(self, grid):
-        return primitive.convergence(grid, *self._scalars(grid))
+        return reference.convergence(grid, self._parameters(grid))
 
     def _potential(self, grid, backend):
         # Homogeneous of degree 2 − t.
-        centre, ell, strength, t = self._scalars(grid)
-        values = primitive.deflection(grid, centre, ell, strength, t, isothermal=self._isothermal, backend=backend)
-        return ((grid - centre) * values).sum(-1) / (2 - t)
+        parameters = self._parameters(grid)
+        values = primitive.deflection(grid, parameters, self._isothermal, backend)
+        return ((grid - parameters[:2]) * values).sum(-1) / (2 - parameters[5])
 
     def _shear(self, grid, backend):
-        centre, ell, strength, t = self._scalars(grid)
-        values = primitive.deflection(grid, centre, ell, strength, t, isothermal=self._isothermal, backend=backend)
-        kappa = primitive.convergence(grid, centre, ell, strength, t)
-        return primitive.shear(grid, centre, t, values, kappa)
+        parameters = self._parameters(grid)
+        values = primitive.deflection(grid, parameters, self._isothermal, backend)
+        return reference.shear(grid, parameters, values, reference.convergence(grid, parameters))
 
 
 @jax.tree_util.register_dataclass

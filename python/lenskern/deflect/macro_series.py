@@ -7,6 +7,7 @@ differential equation w (1 − w) S' = (1 − b) (1 − S) + b w S the coefficie
     (n + 1 − b) c_n = (6b − 2) c_{n−1} + (n − 3 + b) c_{n−2} + (1 − b) [1, 2, 1]_n.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -73,18 +74,37 @@ def angular(w, b, f):
     return 1 + u * Q
 
 
-def partials(w, b, f):
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def partials(isothermal, w, b, f):
     """S of a power law with its derivatives.
 
     Parameters
     ----------
+    isothermal : bool
+        True where b is 1/2: the closed form S = artanh(√w)/√w is used, and the derivative by b is left at 0.
     w, b, f
         As for `angular`.
 
     Returns
     -------
     Partials
+        Differentiable in w and b.
     """
+    return _closed_form(w) if isothermal else _series(w, b, f)
+
+
+@partials.defjvp
+def _partials_jvp(isothermal, primals, tangents):
+    # All three are analytic in w and in b: a forward derivative in each direction gives every other, and nothing of the
+    # loops has to be kept for a reverse one.
+    w, b, f = primals
+    dw, db, _ = tangents
+    _, by_w = jax.jvp(lambda w: _series(w, b, f), (w,), (jnp.ones_like(w),))
+    _, by_b = jax.jvp(lambda b: _series(w, b, f), (b,), (jnp.ones_like(b),))
+    return partials(isothermal, *primals), Partials(*(x * dw + y * db for x, y in zip(by_w, by_b, strict=True)))
+
+
+def _series(w, b, f):
     u = _mapped(w)
     Q, slopes = _polynomials(u, *_coefficients(b, n_terms(f, b.dtype), with_slopes=True))
     S = 1 + u * Q
@@ -92,17 +112,7 @@ def partials(w, b, f):
     return Partials(S, _by_w(w, b, S, Q * (1 + u) ** 2 / 4), u * slopes)
 
 
-def isothermal_partials(w):
-    """S for b = 1/2 in closed form, artanh(√w)/√w, with its derivative by w; that by b is left at 0.
-
-    Parameters
-    ----------
-    w : (n,) complex array
-
-    Returns
-    -------
-    Partials
-    """
+def _closed_form(w):
     # P = (S − 1)/w = Σ wⁿ/(2n + 3).
     near = jnp.zeros_like(w)
     for n in reversed(range(_FEW)):
