@@ -1,5 +1,5 @@
-// The transpose of the tangent of the deflection of one lane (deflect_tangent.h): the cotangents of the haloes' parameters and
-// of the rays, out of those of the deflection.
+// The transpose of the tangent of the deflection of one lane (deflect_tangent.h): the cotangents of the haloes'
+// parameters and of the rays, out of those of the deflection.
 #pragma once
 
 #include "deflect_fields.h"
@@ -25,8 +25,8 @@ struct PairAdjoint {
   V field[kFields][n] = {};
 
   // sums: kHaloSums vectors of the halo.
-  inline void add(double amplitude, const V (&f)[kMostFunctions][n], const V (&slope)[n], const V (&dy)[n], const V (&dx)[n],
-                  const V (&v2)[n], double* sums) {
+  inline void add(double amplitude, const V (&f)[kMostFunctions][n], const V (&slope)[n], const V (&dy)[n],
+                  const V (&dx)[n], const V (&v2)[n], double* sums) {
     V s[kHaloSums] = {};
 #pragma GCC unroll 8
     for (int v = 0; v < n; ++v) {
@@ -54,7 +54,8 @@ struct PairAdjoint {
 };
 
 template <class Family, int kFunctions, class Op>
-inline void adjoint_row(const Entries& entries, int e, const ChunkRows& chunk, const Block& block, Op& op, double* sums) {
+inline void adjoint_row(const Entries& entries, int e, const ChunkRows& chunk, const Block& block, Op& op,
+                        double* sums) {
   using V = Vector<double>;
   constexpr int n = Block::kVectors, top = Family::kDegree;
   V dy[n], dx[n], v2[n], t[n], f[kMostFunctions][n], slope[n];
@@ -82,8 +83,8 @@ inline void adjoint_row(const Entries& entries, int e, const ChunkRows& chunk, c
 }
 
 template <int kFunctions, class Closed, class Op>
-inline void adjoint_near(const Entries& entries, int e, const ChunkRows& chunk, const Block& block, const Closed& closed, Op& op,
-                         double* sums) {
+inline void adjoint_near(const Entries& entries, int e, const ChunkRows& chunk, const Block& block,
+                         const Closed& closed, Op& op, double* sums) {
   using V = Vector<double>;
   constexpr int n = Block::kVectors;
   V dy[n], dx[n], v2[n], f[kMostFunctions][n], slope[n];
@@ -104,21 +105,21 @@ struct AdjointOfTree {
   const RayTree& tree;
   const ChunkRows& chunk;
   const Closed& closed;
-  const double* cotangents;     // of the sorted rays, y and then x
-  const double* node_weights;   // at the points of the nodes, y and then x
-  const int64_t* node_at;       // where those of a node begin
-  double* out;                  // cotangents of the sorted rays from near haloes, y and then x
-  double* halo_sums;            // [part][halo][kHaloSums] vectors
+  const double* cotangents;    // of the sorted rays, y and then x
+  const double* node_weights;  // at the points of the nodes, y and then x
+  const int64_t* node_at;      // where those of a node begin
+  double* out;                 // cotangents of the sorted rays from near haloes, y and then x
+  double* halo_sums;           // [part][halo][kHaloSums] vectors
 
-  void at_points(const Candidates& from, Lists& lists, int node, const double* y, const double* x, int points, double* values,
-                 int part) const {
+  void at_points(const Candidates& from, Lists& lists, int node, const double* y, const double* x, int points,
+                 double* values, int part) const {
     const double* w = node_weights + node_at[node];
     sum<false>(from, lists, y, x, w, w + points, points, values, points, part);
   }
   void at_rays(const Candidates& from, Lists& lists, int64_t begin, int64_t end, int part) const {
     const int64_t slots = tree.slots();
-    sum<true>(from, lists, tree.y() + begin, tree.x() + begin, cotangents + begin, cotangents + slots + begin, end - begin,
-              out + begin, slots, part);
+    sum<true>(from, lists, tree.y() + begin, tree.x() + begin, cotangents + begin, cotangents + slots + begin,
+              end - begin, out + begin, slots, part);
   }
 
  private:
@@ -152,8 +153,10 @@ struct AdjointOfTree {
   }
 };
 
-// Weights at the points of all nodes that have them, out of the cotangents of the sorted rays. False where memory ran out.
-inline bool gather_weights(const RayTree& tree, const FarField& far, const double* cotangents, Scratch& scratch, Crew::Worker& worker) {
+// Weights at the points of all nodes that have them, out of the cotangents of the sorted rays. False where memory ran
+// out.
+inline bool gather_weights(const RayTree& tree, const FarField& far, const double* cotangents, Scratch& scratch,
+                           Crew::Worker& worker) {
   const int square = far.square();
   int64_t* at = scratch.node_at.reserve<int64_t>(tree.size());
   if (at == nullptr) return false;
@@ -185,7 +188,8 @@ inline bool gather_weights(const RayTree& tree, const FarField& far, const doubl
             add_rays(tree[c]);
             continue;
           }
-          for (int f = 0; f < 2; ++f) far.pass_up(weights + at[c] + f * square, tree[c].box, node.box, moments + f * square);
+          for (int f = 0; f < 2; ++f)
+            far.pass_up(weights + at[c] + f * square, tree[c].box, node.box, moments + f * square);
         }
         for (int f = 0; f < 2; ++f) far.weights(moments + f * square, weights + at[i] + f * square);
       }
@@ -196,8 +200,9 @@ inline bool gather_weights(const RayTree& tree, const FarField& far, const doubl
 }
 
 template <int kFunctions, class D>
-bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo* halos, int count, const int32_t* number,
-                       const D* cotangent, const Linear<D, D*>& out, Scratch& scratch, Crew::Worker& worker) {
+bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo* halos, int count,
+                       const int32_t* number, const D* cotangent, const Linear<D, D*>& out, Scratch& scratch,
+                       Crew::Worker& worker) {
   constexpr int W = Block::W;
   const Radial<D> radial{scene.tables};
   const auto closed = [&](const Halo& halo, double v, double* values, double* slope) {
@@ -228,7 +233,8 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
     if (!tree.build(grid, n, kLeafRays)) return false;
     if (tree.size() == 0) continue;
     const int64_t slots = tree.slots();
-    // Cotangents (y, x), what the near haloes give the rays (y, x), and the Jacobian of the far ones, of the sorted rays.
+    // Cotangents (y, x), what the near haloes give the rays (y, x), and the Jacobian of the far ones, of the sorted
+    // rays.
     double* memory = scratch.fields.template reserve<double>(7 * slots);
     if (memory == nullptr) return false;
     double *sorted = memory, *near = memory + 2 * slots, *jacobian = memory + 4 * slots;
@@ -242,7 +248,9 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<kFunctions>(halos + done, count - done, box, least, RowLayout(!use_far), sample, scratch, worker, &chunk)) return false;
+      if (!fill_chunk<kFunctions>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample,
+                                  scratch, worker, &chunk))
+        return false;
       FarPlan plan;
       if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
       // The same for all chunks.
@@ -253,14 +261,17 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
       worker.parallel_for(kParts, [&](int part) {
         for (int64_t i = part * part_sums; i < (part + 1) * part_sums; ++i) sums[i] = 0;
       });
-      const AdjointOfTree<kFunctions, decltype(closed)> sum{tree, chunk,  closed, sorted, scratch.weights.template get<double>(),
-                                                            scratch.node_at.template get<int64_t>(), near, sums};
-      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, jacobian, scratch, worker)) return false;
+      const AdjointOfTree<kFunctions, decltype(closed)> sum{
+          tree, chunk, closed, sorted, scratch.weights.template get<double>(), scratch.node_at.template get<int64_t>(),
+          near, sums};
+      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, jacobian, scratch, worker))
+        return false;
       for (int h = 0; h < chunk.count; ++h) {
         double total[kHaloSums] = {};
         for (int k = 0; k < 3 + kFunctions; ++k) {
           for (int part = 0; part < kParts; ++part) {
-            for (int lane = 0; lane < W; ++lane) total[k] += sums[part * part_sums + (int64_t{h} * kHaloSums + k) * W + lane];
+            for (int lane = 0; lane < W; ++lane)
+              total[k] += sums[part * part_sums + (int64_t{h} * kHaloSums + k) * W + lane];
           }
         }
         finish(done + h, total);
@@ -280,8 +291,8 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
 }
 
 template <class D>
-bool adjoint_of_lane(const Scene<D>& scene, const Options& options, const D* cotangent, const Linear<D, D*>& out, Scratch& scratch,
-                     Crew::Worker& worker) {
+bool adjoint_of_lane(const Scene<D>& scene, const Options& options, const D* cotangent, const Linear<D, D*>& out,
+                     Scratch& scratch, Crew::Worker& worker) {
   Halo* halos = scratch.halos.template reserve<Halo>(scene.count + scene.count / 8 + 1);
   if (halos == nullptr) return false;
   int32_t* number = reinterpret_cast<int32_t*>(halos + scene.count);
@@ -301,9 +312,12 @@ bool adjoint_of_lane(const Scene<D>& scene, const Options& options, const D* cot
     shapes = own > shapes ? own : shapes;
   }
   switch (shapes) {
-    case 0: return adjoint_of_chunks<1>(scene, options, halos, count, number, cotangent, out, scratch, worker);
-    case 1: return adjoint_of_chunks<2>(scene, options, halos, count, number, cotangent, out, scratch, worker);
-    default: return adjoint_of_chunks<3>(scene, options, halos, count, number, cotangent, out, scratch, worker);
+    case 0:
+      return adjoint_of_chunks<1>(scene, options, halos, count, number, cotangent, out, scratch, worker);
+    case 1:
+      return adjoint_of_chunks<2>(scene, options, halos, count, number, cotangent, out, scratch, worker);
+    default:
+      return adjoint_of_chunks<3>(scene, options, halos, count, number, cotangent, out, scratch, worker);
   }
 }
 

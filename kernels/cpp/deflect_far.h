@@ -19,7 +19,8 @@ class FarField {
   FarField(double relative, double rays) {
     double least = 1e300;
     for (int p = 8; p <= kMostPoints; p += 4) {
-      const double rho = std::fmax(std::pow(kConstant / relative, 1.0 / p), kLeastRho), cost = p * p * (rho * rho + 4 + rays / 50);
+      const double rho = std::fmax(std::pow(kConstant / relative, 1.0 / p), kLeastRho),
+                   cost = p * p * (rho * rho + 4 + rays / 50);
       if (cost < least) least = cost, points_ = p;
     }
     for (int i = 0; i < points_; ++i) {
@@ -33,14 +34,15 @@ class FarField {
   int points() const { return points_; }
   int square() const { return points_ * points_; }
 
-  // As a function of y, or of x, the field of a halo is analytic inside the ellipse with the foci at the ends of the box
-  // that passes the nearest point of v <= 0. With semi-axes (rho +- 1/rho)/2, in half-widths of the box, the error of the
-  // polynomial is below kConstant rho^-p times the field in the box (measured: 3.5, for a point mass). This is the rho that
-  // a ratio of field and error needs.
+  // As a function of y, or of x, the field of a halo is analytic inside the ellipse with the foci at the ends of the
+  // box that passes the nearest point of v <= 0. With semi-axes (rho +- 1/rho)/2, in half-widths of the box, the error
+  // of the polynomial is below kConstant rho^-p times the field in the box (measured: 3.5, for a point mass). This is
+  // the rho that a ratio of field and error needs.
   double rho(double ratio) const { return std::pow(kConstant * ratio, 1.0 / points_); }
 
   bool is_far(const Box& box, double y, double x, double rho) const {
-    const double most = std::fmax(rho, kLeastRho), long_axis = (most + 1 / most) / 2, short_axis = (most - 1 / most) / 2;
+    const double most = std::fmax(rho, kLeastRho), long_axis = (most + 1 / most) / 2,
+                 short_axis = (most - 1 / most) / 2;
     const double ay = std::fabs(y - box.y), ax = std::fabs(x - box.x);
     const double ny = ay > box.hy ? ay - box.hy : 0, nx = ax > box.hx ? ax - box.hx : 0;
     // In y at fixed x the singularities are at y +- i |x - x'|, and likewise in x.
@@ -138,7 +140,8 @@ class FarField {
 
   // The transposes, which carry weights at the rays to weights at the points of the boxes around them.
   //
-  // Of `evaluate`: adds to the moments b of two fields, b[n p + m] the sum of w T_n(y) T_m(x), the weights of some rays.
+  // Of `evaluate`: adds to the moments b of two fields, b[n p + m] the sum of w T_n(y) T_m(x), the weights of some
+  // rays.
   void gather(const Box& box, const double* y, const double* x, const double* weights, int64_t distance, int64_t points,
               double* b) const {
     using V = Vector<double>;

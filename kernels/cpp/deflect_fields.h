@@ -40,8 +40,8 @@ inline Octaves octaves_of(const Halo& halo, const Box& box, double least) {
 
 // A chunk of haloes: as many as their rows leave room for. `sample(halo, v, values)` gives kFunctions functions.
 template <int kFunctions, class Sample>
-inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const RowLayout& layout, const Sample& sample,
-                       Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk) {
+inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const RowLayout& layout,
+                       const Sample& sample, Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk) {
   const int most = left < kHalosAtOnce ? left : kHalosAtOnce;
   int64_t* base = scratch.offsets.template reserve<int64_t>(most);
   if (base == nullptr) return false;
@@ -49,9 +49,9 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
   int64_t total = 0;
   for (; chunk->count < most; ++chunk->count) {
     const Octaves octaves = octaves_of(halos[chunk->count], box, least);
-    const int64_t doubles = (octaves.end - octaves.begin) * layout.octave;
+    const int64_t doubles = layout.octave(octaves.end) - layout.octave(octaves.begin);
     if (chunk->count > 0 && (total + doubles) * kFunctions > kRowDoublesAtOnce) break;
-    base[chunk->count] = total - octaves.begin * layout.octave;
+    base[chunk->count] = total - layout.octave(octaves.begin);
     total += doubles;
   }
   double* rows = scratch.rows.template reserve<double>(total * kFunctions);
@@ -64,8 +64,9 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
     for (int i = begin; i < end && i < chunk->count; ++i) {
       const Halo& halo = halos[i];
       const Octaves octaves = octaves_of(halo, box, least);
-      fill_rows<kFunctions>(octaves, layout, halo.profile < kTable, [&](double v, double* values) { sample(halo, v, values); },
-                            rows + base[i] + octaves.begin * layout.octave, total);
+      fill_rows<kFunctions>(
+          octaves, layout, halo.profile < kTable, [&](double v, double* values) { sample(halo, v, values); },
+          rows + base[i] + layout.octave(octaves.begin), total);
     }
   });
   return true;
@@ -74,16 +75,22 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
 // Whether distant haloes are summed at the points of the nodes.
 inline bool wants_far_field(double tol, const RayTree& tree) { return tol != 0 && tree[0].rays > 2 * kMostSquare; }
 
+// Narrow rows where blocks of rays fit them: at some 28 times the half-width of a block, which is that of kBlock
+// pixels. With a far field most haloes that are left are near, and narrow rows would not pay.
+inline RowLayout layout_of(bool use_far, const Box& box, const RayTree& tree) {
+  return use_far ? RowLayout() : RowLayout(800 * kBlock / 2 * least_distance(box, tree[0].rays) / 3);
+}
+
 // The far field of a chunk, and how far each halo has to be.
 //
-// Every halo gets the same share of the error. Its deflection at R is at most its peak, and at most its mass over R; those
-// of the other fields are compared after multiplication with R^power.
+// Every halo gets the same share of the error. Its deflection at R is at most its peak, and at most its mass over R;
+// those of the other fields are compared after multiplication with R^power.
 class FarPlan {
  public:
-  // tol: for all `total` haloes of the lane; below 0 it is `rounding` times the sum of their fields. The error is never asked
-  // to be below that. With `each` it is `rounding` times the field of each halo. False where memory ran out.
-  bool make(const ChunkRows& chunk, const RayTree& tree, double least, double tol, int total, double rounding, int power, bool each,
-            Scratch& scratch) {
+  // tol: for all `total` haloes of the lane; below 0 it is `rounding` times the sum of their fields. The error is never
+  // asked to be below that. With `each` it is `rounding` times the field of each halo. False where memory ran out.
+  bool make(const ChunkRows& chunk, const RayTree& tree, double least, double tol, int total, double rounding,
+            int power, bool each, Scratch& scratch) {
     reach_ = scratch.reaches.reserve<Reach>(chunk.count);
     if (reach_ == nullptr) return false;
     double sum = 0;
@@ -136,11 +143,13 @@ struct FieldsOfTree {
   const Closed& closed;
   double* out;
 
-  void at_points(const Candidates& from, Lists& lists, int, const double* y, const double* x, int points, double* values, int) const {
+  void at_points(const Candidates& from, Lists& lists, int, const double* y, const double* x, int points,
+                 double* values, int) const {
     sum_fields<kKind>(from, chunk, closed, lists, y, x, points, values, points);
   }
   void at_rays(const Candidates& from, Lists& lists, int64_t begin, int64_t end, int) const {
-    sum_fields<kKind>(from, chunk, closed, lists, tree.y() + begin, tree.x() + begin, end - begin, out + begin, tree.slots());
+    sum_fields<kKind>(from, chunk, closed, lists, tree.y() + begin, tree.x() + begin, end - begin, out + begin,
+                      tree.slots());
   }
 };
 
@@ -209,12 +218,19 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
     for (int done = 0; done < count;) {
       ChunkRows chunk;
       const auto sample = [&](const Halo& halo, double v, double* values) { *values = value_at(halo, v); };
-      if (!fill_chunk<1>(halos + done, count - done, box, least, RowLayout(!use_far), sample, scratch, worker, &chunk)) return false;
-      const auto closed_at = [&](const Halo& halo, double v, double* value, double* slope) { *value = closed(halo, v, slope); };
+      if (!fill_chunk<1>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample, scratch, worker,
+                         &chunk))
+        return false;
+      const auto closed_at = [&](const Halo& halo, double v, double* value, double* slope) {
+        *value = closed(halo, v, slope);
+      };
       FarPlan plan;
-      if (!plan.make(chunk, tree, least, options.tol, count, kRounding<D>, kKind == kPotential ? -1 : 1, false, scratch)) return false;
+      if (!plan.make(chunk, tree, least, options.tol, count, kRounding<D>, kKind == kPotential ? -1 : 1, false,
+                     scratch))
+        return false;
       const FieldsOfTree<kKind, decltype(closed_at)> sum{tree, chunk, closed_at, sums};
-      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker)) return false;
+      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker))
+        return false;
       done += chunk.count;
     }
     for (int64_t slot = 0; slot < tree.slots(); ++slot) {

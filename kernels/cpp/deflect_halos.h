@@ -34,15 +34,21 @@ inline bool is_valid(const Halo& h, int tables) {
   const double sum = h.y + h.x + h.amplitude + h.scale + h.p + h.q;
   if (!(sum - sum == 0) || !(h.scale > 0)) return false;
   switch (h.profile) {
-    case kTnfw: return h.p > 0;
+    case kTnfw:
+      return h.p > 0;
     case kCnfw:
-    case kPoint: return h.p >= 0;
-    case kTnfwc: return h.p >= 0 && h.q > 0;
-    case kDpie: return h.p >= 0 && h.p < 1;
+    case kPoint:
+      return h.p >= 0;
+    case kTnfwc:
+      return h.p >= 0 && h.q > 0;
+    case kDpie:
+      return h.p >= 0 && h.p < 1;
     case kNfw:
     case kSis:
-    case kSheet: return true;
-    default: return h.profile >= kTable && h.profile < kTable + tables;
+    case kSheet:
+      return true;
+    default:
+      return h.profile >= kTable && h.profile < kTable + tables;
   }
 }
 
@@ -52,9 +58,12 @@ inline int shape_parameters(int32_t profile) {
     case kTnfw:
     case kCnfw:
     case kDpie:
-    case kPoint: return 1;
-    case kTnfwc: return 2;
-    default: return 0;
+    case kPoint:
+      return 1;
+    case kTnfwc:
+      return 2;
+    default:
+      return 0;
   }
 }
 
@@ -126,7 +135,8 @@ struct Radial {
     }
     const Dual<double> u = v / (h.scale * h.scale);
     for (int k = 1; k < count && k <= shapes; ++k) {
-      const Dual<double> g = mean_convergence(static_cast<int>(h.profile), u, Dual<double>(h.p, k == 1), Dual<double>(h.q, k == 2));
+      const Dual<double> g =
+          mean_convergence(static_cast<int>(h.profile), u, Dual<double>(h.p, k == 1), Dual<double>(h.q, k == 2));
       values[0] = g.v, values[k] = g.d;
     }
   }
@@ -141,11 +151,11 @@ struct Radial {
 struct ChunkRows {
   const Halo* halos;
   int count;
-  double least_v;    // below it there are no rows
+  double least_v;  // below it there are no rows
   double* rows;
   int64_t distance;  // from the rows of one function to those of the next
   RowLayout layout;
-  int64_t* base;     // the row for v of a halo is at base + layout.offset(v)
+  int64_t* base;  // the row for v of a halo is at base + layout.offset(v)
 
   template <class Family>
   const double* row(int64_t halo, double v) const {

@@ -14,18 +14,23 @@ using lenskern::deflect::Kind;
 deflect::Scratch& scratch_of(void* memory) { return *static_cast<deflect::Scratch*>(memory); }
 
 template <class D>
-bool fields(const deflect::Scene<D>& scene, const deflect::Options& options, D* out, void* memory, Crew::Worker& worker) {
+bool fields(const deflect::Scene<D>& scene, const deflect::Options& options, D* out, void* memory,
+            Crew::Worker& worker) {
   switch (options.kind) {
-    case Kind::kDeflection: return deflect::sum_fields_of_lane<Kind::kDeflection>(scene, options, out, scratch_of(memory), worker);
-    case Kind::kConvergence: return deflect::sum_fields_of_lane<Kind::kConvergence>(scene, options, out, scratch_of(memory), worker);
-    case Kind::kPotential: return deflect::sum_fields_of_lane<Kind::kPotential>(scene, options, out, scratch_of(memory), worker);
-    default: return deflect::sum_fields_of_lane<Kind::kJacobian>(scene, options, out, scratch_of(memory), worker);
+    case Kind::kDeflection:
+      return deflect::sum_fields_of_lane<Kind::kDeflection>(scene, options, out, scratch_of(memory), worker);
+    case Kind::kConvergence:
+      return deflect::sum_fields_of_lane<Kind::kConvergence>(scene, options, out, scratch_of(memory), worker);
+    case Kind::kPotential:
+      return deflect::sum_fields_of_lane<Kind::kPotential>(scene, options, out, scratch_of(memory), worker);
+    default:
+      return deflect::sum_fields_of_lane<Kind::kJacobian>(scene, options, out, scratch_of(memory), worker);
   }
 }
 
 template <class D>
-bool tangent(const deflect::Scene<D>& scene, const deflect::Options& options, const deflect::Linear<D, const D*>& direction, D* out,
-             void* memory, Crew::Worker& worker) {
+bool tangent(const deflect::Scene<D>& scene, const deflect::Options& options,
+             const deflect::Linear<D, const D*>& direction, D* out, void* memory, Crew::Worker& worker) {
   return deflect::tangent_of_lane(scene, options, direction, out, scratch_of(memory), worker);
 }
 

@@ -12,11 +12,11 @@ struct DeflectKernels {
   // out (n, components of the kind)
   bool (*fields)(const deflect::Scene<D>&, const deflect::Options&, D* out, void* scratch, Crew::Worker&);
   // out (n, 2)
-  bool (*tangent)(const deflect::Scene<D>&, const deflect::Options&, const deflect::Linear<D, const D*>&, D* out, void* scratch,
-                  Crew::Worker&);
-  // cotangent (n, 2)
-  bool (*adjoint)(const deflect::Scene<D>&, const deflect::Options&, const D* cotangent, const deflect::Linear<D, D*>& out,
+  bool (*tangent)(const deflect::Scene<D>&, const deflect::Options&, const deflect::Linear<D, const D*>&, D* out,
                   void* scratch, Crew::Worker&);
+  // cotangent (n, 2)
+  bool (*adjoint)(const deflect::Scene<D>&, const deflect::Options&, const D* cotangent,
+                  const deflect::Linear<D, D*>& out, void* scratch, Crew::Worker&);
   void* (*make_scratch)();
   void (*free_scratch)(void*);
 };

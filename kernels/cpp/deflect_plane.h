@@ -14,8 +14,8 @@
 namespace lenskern::LENSKERN_ISA {
 namespace deflect {
 
-// Memory of a worker is bounded by these, whatever the size of the call. They are constants, not shares of what a machine
-// has, so that results do not depend on the machine.
+// Memory of a worker is bounded by these, whatever the size of the call. They are constants, not shares of what a
+// machine has, so that results do not depend on the machine.
 constexpr int64_t kRaysAtOnce = 1 << 18, kRowDoublesAtOnce = 1 << 21;
 constexpr int kHalosAtOnce = 4096;
 
@@ -49,7 +49,9 @@ class Descent {
   static int64_t padded(int halos) { return (halos + 15) / 8 * 8; }  // and one vector more
   static int64_t list_doubles(int halos) { return padded(halos) * Candidates::kArrays; }
   static int64_t level_doubles(int halos) { return list_doubles(halos) + 2 * kFields * kMostSquare; }
-  static int64_t doubles(int halos) { return kDepths * level_doubles(halos) + 4 * list_doubles(halos) + 2 * kMostSquare; }
+  static int64_t doubles(int halos) {
+    return kDepths * level_doubles(halos) + 4 * list_doubles(halos) + 2 * kMostSquare;
+  }
 
   static Level level_at(double* memory, int halos) {
     double* values = memory + list_doubles(halos);
@@ -78,7 +80,9 @@ class Descent {
 };
 
 // Whether a node has enough rays to be worth a polynomial.
-inline bool has_points(const FarField* far, const RayTree::Node& node) { return far != nullptr && node.rays >= far->square(); }
+inline bool has_points(const FarField* far, const RayTree::Node& node) {
+  return far != nullptr && node.rays >= far->square();
+}
 
 // A polynomial and the box that it holds for; null for none.
 struct Expansion {
@@ -86,13 +90,14 @@ struct Expansion {
   Box box{};
 };
 
-// The rho that a halo needs where its field has the peak it has anywhere, and, times R^(-1/p), where it is that of its mass.
+// The rho that a halo needs where its field has the peak it has anywhere, and, times R^(-1/p), where it is that of its
+// mass.
 struct Reach {
   double peak, mass;
 };
 
-// Takes haloes down the tree: at each node those that are far from it are summed at its points, at the leaves the rest at
-// the rays. `Sum` says what is summed:
+// Takes haloes down the tree: at each node those that are far from it are summed at its points, at the leaves the rest
+// at the rays. `Sum` says what is summed:
 //   sum.at_points(from, lists, node, y, x, points, values, part) and sum.at_rays(from, lists, begin, end, part)
 // with the fields at the points of a node going to values[field * points + point], those at the rays to out.
 template <class Sum>
@@ -140,14 +145,15 @@ class TreeDescent {
     finish(index, depth, left, expansion, memory);
   }
 
-  void finish(int index, int depth, const Candidates& left, const Expansion& expansion, Descent<kFields>& memory) const {
+  void finish(int index, int depth, const Candidates& left, const Expansion& expansion,
+              Descent<kFields>& memory) const {
     const RayTree::Node& node = tree_[index];
     for (int k = 0; k < node.children; ++k) descend(node.child + k, depth + 1, left, expansion, memory);
     if (node.children > 0) return;
     sum_.at_rays(left, memory.lists, node.begin, node.end, memory.part);
     if (expansion.coefficients == nullptr) return;
-    far_->template evaluate<kFields>(expansion.coefficients, expansion.box, tree_.y() + node.begin, tree_.x() + node.begin,
-                                     node.end - node.begin, out_ + node.begin, tree_.slots());
+    far_->template evaluate<kFields>(expansion.coefficients, expansion.box, tree_.y() + node.begin,
+                                     tree_.x() + node.begin, node.end - node.begin, out_ + node.begin, tree_.slots());
   }
 
  private:
@@ -190,8 +196,9 @@ inline void sum_tree(const TreeDescent<Sum>& descent, const RayTree& tree, const
         here.node = branches[k].node;
         here.level = memory.level_at(lists + (begin + k) * Memory::level_doubles(all.count), all.count);
         const Top<kFields>* parent = branches[k].parent < 0 ? nullptr : &top[branches[k].parent];
-        here.left = descent.split(here.node, parent == nullptr ? all : parent->left, parent == nullptr ? Expansion{} : parent->expansion,
-                                  memory, here.level, &here.expansion);
+        here.left =
+            descent.split(here.node, parent == nullptr ? all : parent->left,
+                          parent == nullptr ? Expansion{} : parent->expansion, memory, here.level, &here.expansion);
         if (tree[here.node].children == 0) descent.finish(here.node, 0, here.left, here.expansion, memory);
       }
     });
@@ -214,8 +221,8 @@ inline void sum_tree(const TreeDescent<Sum>& descent, const RayTree& tree, const
 
 // The same, with its memory, for all haloes of a chunk. False where memory ran out.
 template <class Sum>
-inline bool sum_chunk(const RayTree& tree, const FarField* far, const Reach* reach, const Sum& sum, const ChunkRows& chunk, double* out, Scratch& scratch,
-                      Crew::Worker& worker) {
+inline bool sum_chunk(const RayTree& tree, const FarField* far, const Reach* reach, const Sum& sum,
+                      const ChunkRows& chunk, double* out, Scratch& scratch, Crew::Worker& worker) {
   using Memory = Descent<Sum::kFields>;
   const int64_t levels = kMostTop * Memory::level_doubles(chunk.count), part_doubles = Memory::doubles(chunk.count);
   double* lists = scratch.lists.template reserve<double>(levels + Memory::list_doubles(chunk.count));

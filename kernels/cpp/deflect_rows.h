@@ -59,8 +59,8 @@ constexpr double kSegmentBegin = 0.75, kSegmentEnd = 20.0;
 constexpr int kTogether = 4;
 
 // How the rows of a family follow from the samples: Chebyshev coefficients by a product with the samples, and the
-// coefficients of t^k by a product with those. In one product the rounding errors of the large coefficients of T_n would
-// not be small beside the coefficients of the function.
+// coefficients of t^k by a product with those. In one product the rounding errors of the large coefficients of T_n
+// would not be small beside the coefficients of the function.
 template <class Family>
 struct RowMatrices {
   static constexpr int kRows = kSegmentOctaves << Family::kBits;
@@ -84,12 +84,14 @@ struct RowMatrices {
     }
     for (int j = 0; j < N; ++j) {
       points[j] = static_cast<double>(cosl(pi * (j + 0.5L) / N));
-      for (int n = 0; n < N; ++n) values[j][n] = static_cast<double>((n > 0 ? 2 : 1) * cosl(pi * n * (j + 0.5L) / N) / N);
+      for (int n = 0; n < N; ++n)
+        values[j][n] = static_cast<double>((n > 0 ? 2 : 1) * cosl(pi * n * (j + 0.5L) / N) / N);
     }
     const long double low = logl(kSegmentBegin), high = logl(kSegmentEnd);
     long double cosine[kSamples][kSamples];
     for (int n = 0; n < kSamples; ++n) {
-      for (int i = 0; i < kSamples; ++i) cosine[n][i] = (n > 0 ? 2 : 1) * cosl(pi * n * (i + 0.5L) / kSamples) / kSamples;
+      for (int i = 0; i < kSamples; ++i)
+        cosine[n][i] = (n > 0 ? 2 : 1) * cosl(pi * n * (i + 0.5L) / kSamples) / kSamples;
     }
     for (int r = 0; r < kRows; ++r) {
       const long double c = midpoint<Family>((int64_t{1023} << Family::kBits) + r);
@@ -103,7 +105,8 @@ struct RowMatrices {
           long double weight = 0;
           for (int n = 0; n < kSamples; ++n) weight += T[n] * cosine[n][i];
           for (int n = 0; n < N; ++n) {
-            chebyshev[r / kTogether][i][r % kTogether * Family::kStride + n] += values[j][n] * static_cast<double>(weight);
+            chebyshev[r / kTogether][i][r % kTogether * Family::kStride + n] +=
+                values[j][n] * static_cast<double>(weight);
           }
         }
       }
@@ -168,22 +171,40 @@ inline double row_value(const double* row, double v, double* slope = nullptr) {
   return value;
 }
 
-// Where the rows of a halo are: octave after octave, of each first the narrow rows, where there are any, and then the wide
-// ones. With a far field most haloes that are left are near, and the narrow rows would not pay.
-struct RowLayout {
-  int64_t wide_begin, octave;
+// Where the rows of a halo are: octave after octave, of each first the narrow rows, where there are any, and then the
+// wide ones. Narrow rows begin at some octave, since blocks nearer to a halo are too wide for them. Places count from
+// there.
+class RowLayout {
+ public:
+  static constexpr int64_t kNarrow = Narrow::kStride << Narrow::kBits, kWide = Wide::kStride << Wide::kBits;
 
-  explicit RowLayout(bool with_narrow = true)
-      : wide_begin(with_narrow ? Narrow::kStride << Narrow::kBits : 0), octave(wide_begin + (Wide::kStride << Wide::kBits)) {}
+  // Narrow rows for v >= narrow_from.
+  explicit RowLayout(double narrow_from = 1e300) : first_(bits_of(narrow_from) >> 52) {}
 
-  bool has_narrow() const { return wide_begin > 0; }
+  double narrow_from() const { return from_bits(first_ << 52); }
+  bool has_narrow(int64_t octave) const { return octave >= first_; }
 
+  // Of the rows of an octave, and of one row of it.
+  int64_t octave(int64_t octave) const { return (octave - first_) * (octave >= first_ ? kNarrow + kWide : kWide); }
   template <class Family>
   int64_t offset(int64_t bits) const {
     constexpr int64_t mask = (int64_t{1} << Family::kBits) - 1;
-    const int64_t begin = Family::kBits == Narrow::kBits ? 0 : wide_begin;
-    return (bits >> 52) * octave + begin + (bits >> (52 - Family::kBits) & mask) * Family::kStride;
+    const bool after_narrow = Family::kBits == Wide::kBits && has_narrow(bits >> 52);
+    return octave(bits >> 52) + (after_narrow ? kNarrow : 0) + (bits >> (52 - Family::kBits) & mask) * Family::kStride;
   }
+  // The same, without the row in the octave, for a vector.
+  template <class Index>
+  Index narrow_octaves(Index octaves) const {
+    return (octaves - first_) * (kNarrow + kWide);
+  }
+  template <class Index>
+  Index wide_octaves(Index octaves) const {
+    const Index after = octaves >= first_;
+    return (octaves - first_) * (kWide + (after & kNarrow)) + (after & kNarrow);
+  }
+
+ private:
+  int64_t first_;
 };
 
 // The octaves that hold every v in [low, high].
@@ -192,10 +213,11 @@ struct Octaves {
   Octaves(double low, double high) : begin(bits_of(low) >> 52), end((bits_of(high) >> 52) + 1) {}
 };
 
-// Fills the rows of a halo: sample(v, values) gives the functions at v; those of function j start at rows + j * distance.
-// `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
+// Fills the rows of a halo: sample(v, values) gives the functions at v; those of function j start at rows + j *
+// distance. `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
 template <int kFunctions, class Sample>
-inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smooth, const Sample& sample, double* rows, int64_t distance) {
+inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smooth, const Sample& sample, double* rows,
+                      int64_t distance) {
   alignas(64) double in[kFunctions][kSamples], chebyshev[kTogether * Wide::kStride], out[kTogether * Wide::kStride];
   const auto put = [&](auto family, int64_t row, double* to) {
     using Family = decltype(family);
@@ -208,7 +230,7 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
   const auto place = [&](auto family, int64_t row, int function) {
     using Family = decltype(family);
     const int64_t at = layout.template offset<Family>(row << (52 - Family::kBits));
-    return rows + function * distance + at - octaves.begin * layout.octave;
+    return rows + function * distance + at - layout.octave(octaves.begin);
   };
 
   if (!smooth) {
@@ -216,6 +238,7 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
       using Family = decltype(family);
       const auto& matrices = row_matrices<Family>();
       for (int64_t row = octaves.begin << Family::kBits; row < octaves.end << Family::kBits; row += kTogether) {
+        if (Family::kBits == Narrow::kBits && !layout.has_narrow(row >> Family::kBits)) continue;
         double values[kTogether][Family::kDegree + 1][kFunctions];
         for (int r = 0; r < kTogether; ++r) {
           for (int i = 0; i <= Family::kDegree; ++i) {
@@ -232,7 +255,7 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
         }
       }
     };
-    if (layout.has_narrow()) direct(Narrow{});
+    direct(Narrow{});
     direct(Wide{});
     return;
   }
@@ -240,7 +263,8 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
   struct Points {
     double v[kSamples];
     Points() {
-      const long double low = logl(kSegmentBegin), high = logl(kSegmentEnd), pi = 3.141592653589793238462643383279502884L;
+      const long double low = logl(kSegmentBegin), high = logl(kSegmentEnd),
+                        pi = 3.141592653589793238462643383279502884L;
       for (int i = 0; i < kSamples; ++i) {
         v[i] = static_cast<double>(expl((low + high + (high - low) * cosl(pi * (i + 0.5L) / kSamples)) / 2));
       }
@@ -248,7 +272,8 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
   };
   static const Points points;
 
-  for (int64_t first = octaves.begin / kSegmentOctaves * kSegmentOctaves; first < octaves.end; first += kSegmentOctaves) {
+  for (int64_t first = octaves.begin / kSegmentOctaves * kSegmentOctaves; first < octaves.end;
+       first += kSegmentOctaves) {
     const double unit = from_bits(first << 52);
     for (int i = 0; i < kSamples; ++i) {
       double values[kFunctions];
@@ -268,7 +293,7 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
           }
         }
       };
-      if (layout.has_narrow()) family_rows(Narrow{});
+      if (layout.has_narrow(octave)) family_rows(Narrow{});
       family_rows(Wide{});
     }
   }

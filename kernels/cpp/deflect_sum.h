@@ -48,7 +48,9 @@ struct Entries {
   }
   const double* row_at(int i) const { return reinterpret_cast<const double*>(static_cast<intptr_t>(row[i])); }
 
-  static Index load_index(const int64_t* p) { return reinterpret_cast<Index>(load(reinterpret_cast<const double*>(p))); }
+  static Index load_index(const int64_t* p) {
+    return reinterpret_cast<Index>(load(reinterpret_cast<const double*>(p)));
+  }
 };
 
 // Narrow rows, wide rows, and haloes that need a row for each point.
@@ -65,6 +67,7 @@ inline void choose_rows(const Candidates& from, const ChunkRows& chunk, const Bo
   constexpr int W = Simd<double>::width;
   using I = Index;
   const RowLayout& layout = chunk.layout;
+  const double narrow_from = layout.narrow_from();
   constexpr int64_t narrow_half = int64_t{1} << (51 - Narrow::kBits), wide_half = int64_t{1} << (51 - Wide::kBits);
   to.narrow.count = to.wide.count = to.near.count = 0;
   const I rows = I{} + static_cast<int64_t>(reinterpret_cast<intptr_t>(chunk.rows));
@@ -75,23 +78,26 @@ inline void choose_rows(const Candidates& from, const ChunkRows& chunk, const Bo
     const V ny = positive(ay - box.hy), nx = positive(ax - box.hx), fy = ay + box.hy, fx = ax + box.hx;
     const V low = ny * ny + nx * nx, high = fy * fy + fx * fx, middle = 0.5 * (low + high);
     const I bits = reinterpret_cast<I>(middle);
-    const I octave = rows + (Entries::load_index(from.base + i) + (bits >> 52) * layout.octave) * 8;
+    const I octave = bits >> 52, base = Entries::load_index(from.base + i);
     const I here = (middle >= chunk.least_v) & (lane < from.count - i);
     I rest = lane < from.count - i;
-    if (layout.has_narrow()) {
+    const I has_narrow = rest & here & (middle >= narrow_from);
+    if (count_lanes(has_narrow) != 0) {
       const V narrow_mid = reinterpret_cast<V>((bits & -(2 * narrow_half)) | narrow_half);
       const I narrow = (bits >> (52 - Narrow::kBits)) & ((1 << Narrow::kBits) - 1);
-      const I fits_narrow = here & (low >= narrow_mid * (1 - Narrow::kReach)) & (high <= narrow_mid * (1 + Narrow::kReach));
-      to.narrow.append(from, i, octave + narrow * (Narrow::kStride * 8), fits_narrow);
+      const I fits_narrow =
+          has_narrow & (low >= narrow_mid * (1 - Narrow::kReach)) & (high <= narrow_mid * (1 + Narrow::kReach));
+      to.narrow.append(from, i, rows + (base + layout.narrow_octaves(octave) + narrow * Narrow::kStride) * 8,
+                       fits_narrow);
       rest &= ~fits_narrow;
       if (count_lanes(rest) == 0) continue;
     }
     const V wide_mid = reinterpret_cast<V>((bits & -(2 * wide_half)) | wide_half);
     const I wide = (bits >> (52 - Wide::kBits)) & ((1 << Wide::kBits) - 1);
     const I fits_wide = rest & here & (low >= wide_mid * (1 - Wide::kReach)) & (high <= wide_mid * (1 + Wide::kReach));
-    to.wide.append(from, i, octave + (wide * Wide::kStride + layout.wide_begin) * 8, fits_wide);
+    to.wide.append(from, i, rows + (base + layout.wide_octaves(octave) + wide * Wide::kStride) * 8, fits_wide);
     const I near = rest & ~fits_wide;
-    if (count_lanes(near) != 0) to.near.append(from, i, octave, near);
+    if (count_lanes(near) != 0) to.near.append(from, i, octave, near);  // without a row
   }
 }
 
@@ -153,11 +159,12 @@ inline void evaluate_list(const Entries& entries, const Block& block, Op& op) {
   for (; i < entries.count; ++i) evaluate_rows<Family, kSlope, 1>(entries, i, block, op);
 }
 
-// The functions of one halo, and the slope of the first, at the points of a vector that a single row does not serve: the
-// row of each point, or where there is none the closed form, closed(halo, v, values, slope).
-template <class Family, int kFunctions, class Closed>
-inline void evaluate_rows_of_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
-                                    Vector<double> (&value)[kFunctions], Vector<double>& slope) {
+// The functions of one halo, and the slope of the first, at the points of a vector that a single row does not serve:
+// the row of each point, or where there is none the closed form, closed(halo, v, values, slope).
+template <int kFunctions, class Closed>
+inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
+                            Vector<double> (&value)[kFunctions], Vector<double>& slope) {
+  using Family = Wide;
   using V = Vector<double>;
   constexpr int W = Block::W, top = Family::kDegree;
   const double least = chunk.least_v;
@@ -192,16 +199,6 @@ inline void evaluate_rows_of_points(int64_t halo, Vector<double> v2, const Chunk
   }
 }
 
-template <int kFunctions, class Closed>
-inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
-                            Vector<double> (&value)[kFunctions], Vector<double>& slope) {
-  if (chunk.layout.has_narrow()) {
-    evaluate_rows_of_points<Narrow, kFunctions>(halo, v2, chunk, closed, value, slope);
-  } else {
-    evaluate_rows_of_points<Wide, kFunctions>(halo, v2, chunk, closed, value, slope);
-  }
-}
-
 // What a pair adds, and the fields it goes to.
 template <int kKind>
 struct FieldSum {
@@ -226,8 +223,8 @@ struct FieldSum {
 
 // Adds the fields of all candidates at `points` (a multiple of kBlock) points to out[field * distance + point].
 template <int kKind, class Closed>
-inline void sum_fields(const Candidates& from, const ChunkRows& chunk, const Closed& closed, Lists& lists, const double* y,
-                       const double* x, int64_t points, double* out, int64_t distance) {
+inline void sum_fields(const Candidates& from, const ChunkRows& chunk, const Closed& closed, Lists& lists,
+                       const double* y, const double* x, int64_t points, double* out, int64_t distance) {
   constexpr int W = Block::W;
   for (int64_t i = 0; i < points; i += kBlock) {
     choose_rows(from, chunk, bounding_box(y + i, x + i, kBlock), lists);

@@ -1,5 +1,5 @@
-// The tangent of the deflection of one lane. With alpha = A g d, d = theta - c, g = g(u; p, q), u = v/s^2, v = |d|^2 and
-// f = A g, f' = df/dv:
+// The tangent of the deflection of one lane. With alpha = A g d, d = theta - c, g = g(u; p, q), u = v/s^2, v = |d|^2
+// and f = A g, f' = df/dv:
 //   dalpha = (dA g + A g_p dp + A g_q dq - 2 v f' ds/s) d + J (dtheta - dc),   J = f 1 + 2 f' d d'.
 // J and the part that does not depend on dtheta are fields, so that both have a far field.
 #pragma once
@@ -33,8 +33,8 @@ struct TangentSum {
 };
 
 template <class Family>
-inline void tangent_row(const Entries& entries, int e, const HaloTangent* tangents, int64_t distance, const Block& block,
-                        TangentSum& op) {
+inline void tangent_row(const Entries& entries, int e, const HaloTangent* tangents, int64_t distance,
+                        const Block& block, TangentSum& op) {
   using V = Vector<double>;
   constexpr int top = Family::kDegree;
   const double* row = entries.row_at(e);
@@ -61,7 +61,8 @@ struct TangentOfTree {
   const HaloTangent* tangents;  // of the haloes of the chunk
   double* out;
 
-  void at_points(const Candidates& from, Lists& lists, int, const double* y, const double* x, int points, double* values, int) const {
+  void at_points(const Candidates& from, Lists& lists, int, const double* y, const double* x, int points,
+                 double* values, int) const {
     sum(from, lists, y, x, points, values, points);
   }
   void at_rays(const Candidates& from, Lists& lists, int64_t begin, int64_t end, int) const {
@@ -99,8 +100,8 @@ struct TangentOfTree {
 };
 
 template <class D>
-bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear<D, const D*>& direction, D* out, Scratch& scratch,
-                     Crew::Worker& worker) {
+bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear<D, const D*>& direction, D* out,
+                     Scratch& scratch, Crew::Worker& worker) {
   Halo* halos = scratch.halos.template reserve<Halo>(scene.count + scene.count / 8 + 1);
   HaloTangent* tangents = scratch.tangents.template reserve<HaloTangent>(scene.count);
   if (halos == nullptr || tangents == nullptr) return false;
@@ -142,11 +143,14 @@ bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<2>(halos + done, count - done, box, least, RowLayout(!use_far), sample, scratch, worker, &chunk)) return false;
+      if (!fill_chunk<2>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample, scratch, worker,
+                         &chunk))
+        return false;
       FarPlan plan;
       if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
       const TangentOfTree<decltype(closed)> sum{tree, chunk, closed, tangents + done, sums};
-      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker)) return false;
+      if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker))
+        return false;
       done += chunk.count;
     }
     const D* along = direction.grid + 2 * first;

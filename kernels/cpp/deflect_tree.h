@@ -55,8 +55,8 @@ class RayTree {
  public:
   struct Node {
     Box box;
-    int level, first, last;        // first and last (exclusive) place along the curve
-    int child = 0, children = 0;   // none for a leaf
+    int level, first, last;                // first and last (exclusive) place along the curve
+    int child = 0, children = 0;           // none for a leaf
     int64_t rays = 0, begin = 0, end = 0;  // slots of a leaf's rays, a multiple of kBlock of them
   };
 
@@ -146,7 +146,9 @@ class RayTree {
 
  private:
   static bool is_finite(double v) { return v - v == 0; }
-  static int cell(double v) { return v < 0 ? 0 : v >= HilbertCurve::kCells ? HilbertCurve::kCells - 1 : static_cast<int>(v); }
+  static int cell(double v) {
+    return v < 0 ? 0 : v >= HilbertCurve::kCells ? HilbertCurve::kCells - 1 : static_cast<int>(v);
+  }
 
   static Box hull(const Box& a, const Box& b) {
     const double y0 = std::fmin(a.y - a.hy, b.y - b.hy), y1 = std::fmax(a.y + a.hy, b.y + b.hy);

@@ -75,8 +75,8 @@ class Scenes {
             scale_[i],
             shape_[i],
             mask_[i],
-            {tables_[i], static_cast<int>(table[0]), static_cast<int>(table[1]), static_cast<int>(table[2]), a_.ln_u_min,
-             a_.ln_u_max},
+            {tables_[i], static_cast<int>(table[0]), static_cast<int>(table[1]), static_cast<int>(table[2]),
+             a_.ln_u_min, a_.ln_u_max},
             grid_[i]};
   }
 
@@ -109,15 +109,18 @@ ffi::Error run_lanes(ffi::ThreadPool& pool, const Scenes<D>& scenes, int64_t lan
 template <class Run>
 ffi::Error with_dtype(const Arguments& a, const Run& run) {
   switch (a.grid.element_type()) {
-    case ffi::F64: return run(double{});
-    case ffi::F32: return run(float{});
-    default: return ffi::Error(ffi::ErrorCode::kInvalidArgument, "lenskern.deflect: the grid must be float32 or float64");
+    case ffi::F64:
+      return run(double{});
+    case ffi::F32:
+      return run(float{});
+    default:
+      return ffi::Error(ffi::ErrorCode::kInvalidArgument, "lenskern.deflect: the grid must be float32 or float64");
   }
 }
 
 ffi::Error fields(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer centre, ffi::AnyBuffer amplitude,
-                  ffi::AnyBuffer scale, ffi::AnyBuffer shape, ffi::AnyBuffer mask, ffi::AnyBuffer tables, ffi::AnyBuffer grid,
-                  Result out, double ln_u_min, double ln_u_max, double tol, int32_t kind) {
+                  ffi::AnyBuffer scale, ffi::AnyBuffer shape, ffi::AnyBuffer mask, ffi::AnyBuffer tables,
+                  ffi::AnyBuffer grid, Result out, double ln_u_min, double ln_u_max, double tol, int32_t kind) {
   const Arguments a{profile, centre, amplitude, scale, shape, mask, tables, grid, ln_u_min, ln_u_max, tol};
   return with_dtype(a, [&](auto zero) {
     using D = decltype(zero);
@@ -125,16 +128,18 @@ ffi::Error fields(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer c
     const Scenes<D> scenes(a, batch);
     D* to = out->typed_data<D>();
     const int64_t size = lane_size(out->dimensions(), 2);
-    return run_lanes(pool, scenes, product(batch), [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
-      return kernels.fields(scenes[i], {kind, tol}, to + i * size, scratch, worker);
-    });
+    return run_lanes(pool, scenes, product(batch),
+                     [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
+                       return kernels.fields(scenes[i], {kind, tol}, to + i * size, scratch, worker);
+                     });
   });
 }
 
 ffi::Error tangent(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer centre, ffi::AnyBuffer amplitude,
-                   ffi::AnyBuffer scale, ffi::AnyBuffer shape, ffi::AnyBuffer mask, ffi::AnyBuffer tables, ffi::AnyBuffer grid,
-                   ffi::AnyBuffer dcentre, ffi::AnyBuffer damplitude, ffi::AnyBuffer dscale, ffi::AnyBuffer dshape,
-                   ffi::AnyBuffer dtables, ffi::AnyBuffer dgrid, Result out, double ln_u_min, double ln_u_max, double tol) {
+                   ffi::AnyBuffer scale, ffi::AnyBuffer shape, ffi::AnyBuffer mask, ffi::AnyBuffer tables,
+                   ffi::AnyBuffer grid, ffi::AnyBuffer dcentre, ffi::AnyBuffer damplitude, ffi::AnyBuffer dscale,
+                   ffi::AnyBuffer dshape, ffi::AnyBuffer dtables, ffi::AnyBuffer dgrid, Result out, double ln_u_min,
+                   double ln_u_max, double tol) {
   const Arguments a{profile, centre, amplitude, scale, shape, mask, tables, grid, ln_u_min, ln_u_max, tol};
   return with_dtype(a, [&](auto zero) {
     using D = decltype(zero);
@@ -144,17 +149,19 @@ ffi::Error tangent(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer 
         shapes(dshape, batch, 2), rows(dtables, batch, 3), rays(dgrid, batch, 2);
     D* to = out->typed_data<D>();
     const int64_t size = lane_size(out->dimensions(), 2);
-    return run_lanes(pool, scenes, product(batch), [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
-      const deflect::Linear<D, const D*> direction{centres[i], amplitudes[i], scales[i], shapes[i], rows[i], rays[i]};
-      return kernels.tangent(scenes[i], {0, tol}, direction, to + i * size, scratch, worker);
-    });
+    return run_lanes(pool, scenes, product(batch),
+                     [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
+                       const deflect::Linear<D, const D*> direction{centres[i], amplitudes[i], scales[i],
+                                                                    shapes[i],  rows[i],       rays[i]};
+                       return kernels.tangent(scenes[i], {0, tol}, direction, to + i * size, scratch, worker);
+                     });
   });
 }
 
 ffi::Error adjoint(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer centre, ffi::AnyBuffer amplitude,
-                   ffi::AnyBuffer scale, ffi::AnyBuffer shape, ffi::AnyBuffer mask, ffi::AnyBuffer tables, ffi::AnyBuffer grid,
-                   ffi::AnyBuffer cotangent, Result dcentre, Result damplitude, Result dscale, Result dshape, Result dtables,
-                   Result dgrid, double ln_u_min, double ln_u_max, double tol) {
+                   ffi::AnyBuffer scale, ffi::AnyBuffer shape, ffi::AnyBuffer mask, ffi::AnyBuffer tables,
+                   ffi::AnyBuffer grid, ffi::AnyBuffer cotangent, Result dcentre, Result damplitude, Result dscale,
+                   Result dshape, Result dtables, Result dgrid, double ln_u_min, double ln_u_max, double tol) {
   const Arguments a{profile, centre, amplitude, scale, shape, mask, tables, grid, ln_u_min, ln_u_max, tol};
   return with_dtype(a, [&](auto zero) {
     using D = decltype(zero);
@@ -164,11 +171,12 @@ ffi::Error adjoint(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer 
     const auto part = [](Result& result, size_t core, int64_t i) {
       return result->typed_data<D>() + i * lane_size(result->dimensions(), core);
     };
-    return run_lanes(pool, scenes, product(batch), [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
-      const deflect::Linear<D, D*> to{part(dcentre, 2, i), part(damplitude, 1, i), part(dscale, 1, i),
-                                      part(dshape, 2, i),  part(dtables, 3, i),    part(dgrid, 2, i)};
-      return kernels.adjoint(scenes[i], {0, tol}, cotangents[i], to, scratch, worker);
-    });
+    return run_lanes(pool, scenes, product(batch),
+                     [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
+                       const deflect::Linear<D, D*> to{part(dcentre, 2, i), part(damplitude, 1, i), part(dscale, 1, i),
+                                                       part(dshape, 2, i),  part(dtables, 3, i),    part(dgrid, 2, i)};
+                       return kernels.adjoint(scenes[i], {0, tol}, cotangents[i], to, scratch, worker);
+                     });
   });
 }
 
@@ -187,7 +195,10 @@ auto operands(Binding binding) {
 }
 template <class Binding>
 auto attributes(Binding binding) {
-  return std::move(binding).template Attr<double>("ln_u_min").template Attr<double>("ln_u_max").template Attr<double>("tol");
+  return std::move(binding)
+      .template Attr<double>("ln_u_min")
+      .template Attr<double>("ln_u_max")
+      .template Attr<double>("tol");
 }
 
 }  // namespace

@@ -74,8 +74,8 @@ inline T sum(Vector<T> v) {
   return s;
 }
 
-// Writes those lanes of `v` that are set in `chosen` (a comparison's result) to `to`, one after the other, and anything to
-// the rest of its W elements.
+// Writes those lanes of `v` that are set in `chosen` (a comparison's result) to `to`, one after the other, and anything
+// to the rest of its W elements.
 template <class V, class Index>
 inline void compress(void* to, V v, Index chosen) {
 #if defined(__AVX512F__)
