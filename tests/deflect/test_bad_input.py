@@ -1,0 +1,123 @@
+"""Arguments that cannot be right raise an error that names them; values that turn out wrong stay in their lane."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lenskern import deflect
+
+CENTRE = jnp.array([[0.1, 0.2], [-0.3, 0.4]])
+GRID = jnp.array([[1.0, 0.5], [0.2, -0.7], [0.0, 0.0]])
+
+
+def lens():
+    return deflect.tnfw(CENTRE, 0.05, 0.3, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: deflect.nfw(CENTRE[0], 0.1, 1.0), r"centre: got shape \(2,\), expected \(N, 2\)"),
+        (lambda: deflect.nfw(CENTRE, jnp.ones(3), 1.0), r"kappa_s: got shape \(3,\), expected \(\) or \(2,\)"),
+        (lambda: deflect.nfw(CENTRE, 0.1, -1.0), r"scale_radius: got -1.0, expected above 0"),
+        (lambda: deflect.nfw(CENTRE, 0.1, jnp.array([1.0, 0.0])), r"scale_radius: got 0.0, expected above 0"),
+        (lambda: deflect.tnfw(CENTRE, 0.1, 1.0, 0.0), r"truncation_radius: got 0.0, expected above 0"),
+        (lambda: deflect.cnfw(CENTRE, 0.1, 1.0, -0.1), r"core_radius: got -0.1, expected at least 0"),
+        (lambda: deflect.dpie(CENTRE, 0.1, 2.0, 1.0), r"core_radius: got 2.0, expected less than truncation_radius"),
+        (lambda: deflect.sis(CENTRE, jnp.float32(1.0)), r"einstein_radius: got dtype float32"),
+        (lambda: deflect.sis(jnp.ones((2, 2), int), 1.0), r"centre: got dtype int"),
+        (lambda: deflect.plane("haloes", GRID), r"halos: got str, expected lenskern.deflect.Halos"),
+        (lambda: deflect.plane(lens(), GRID[:, 0]), r"grid: got shape \(3,\), expected \(..., 2\)"),
+        (
+            lambda: deflect.plane(lens(), GRID.astype("float32")),
+            r"grid: got dtype float32, expected the dtype of halos",
+        ),
+        (lambda: deflect.plane(lens(), GRID, tol=-1e-9), r"tol: got -1e-09, expected a finite number above 0"),
+        (lambda: deflect.plane(lens(), GRID, backend="fortran"), r"backend: got 'fortran', expected one of"),
+        (lambda: deflect.concatenate([]), r"parts: got an empty sequence"),
+        (lambda: deflect.concatenate([lens(), deflect.sis(CENTRE.astype("float32"), 1.0)]), r"parts: got dtypes"),
+        (lambda: lens().pad(1), r"n: got 1, expected at least the number of haloes, 2"),
+    ],
+)
+def test_error_names_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_lengths_of_the_arrays_must_agree():
+    broken = dataclasses.replace(lens(), scale=jnp.ones(3))
+    with pytest.raises(ValueError, match=r"halos.scale: got shape \(3,\), expected \(2,\)"):
+        deflect.plane(broken, GRID)
+
+
+def test_float64_needs_x64():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="got dtype float64 while 64-bit types are off"):
+        deflect.sis(np.zeros((1, 2)), 1.0)
+
+
+INVALID = {
+    "scale": (-0.3, deflect.HaloStatus.BAD_SCALE),
+    "amplitude": (jnp.nan, deflect.HaloStatus.NOT_FINITE),
+    "centre": (jnp.inf, deflect.HaloStatus.NOT_FINITE),
+    "shape": (-1.0, deflect.HaloStatus.BAD_SHAPE),
+    "profile": (9, deflect.HaloStatus.UNKNOWN_PROFILE),
+}
+
+
+@pytest.mark.parametrize("n", [3, 30])
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_halo_stays_in_its_lane(backend, name, n, pixels):
+    value, status = INVALID[name]
+    good = lens()
+    bad = dataclasses.replace(good, **{name: getattr(good, name).at[1].set(value)})
+    both = jax.tree.map(lambda *x: jnp.stack(x), good, bad)
+    grid = pixels(n)
+    found = jax.vmap(deflect.Halos.status)(both)
+    assert (found[0] == 0).all() and found[1, 1] == status and status.sentence
+    deflections = jax.vmap(lambda halos: deflect.plane(halos, grid, backend=backend))(both)
+    assert jnp.isnan(deflections[1]).all()
+    np.testing.assert_array_equal(deflections[0], deflect.plane(good, grid, backend=backend))
+
+    def total(amplitude, halos):
+        return deflect.plane(dataclasses.replace(halos, amplitude=amplitude), grid, backend=backend).sum()
+
+    slopes = jax.vmap(jax.grad(total))(both.amplitude, both)
+    assert jnp.isfinite(slopes[0]).all() and jnp.isnan(slopes[1]).all()
+    # Masked, it does nothing.
+    hidden = dataclasses.replace(bad, mask=jnp.array([True, False]))
+    expected = deflect.plane(good[:1], grid, backend=backend)
+    np.testing.assert_allclose(deflect.plane(hidden, grid, backend=backend), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("field", [deflect.plane, deflect.convergence, deflect.potential, deflect.jacobian])
+def test_nothing_to_sum(backend, field, pixels):
+    halos, grid = lens(), pixels(12)
+    masked = dataclasses.replace(halos, mask=jnp.zeros(2, bool))
+    for nothing in (halos[:0], masked):
+        assert (field(nothing, grid, backend=backend) == 0).all()
+    assert field(halos, grid[:0], backend=backend).shape[0] == 0
+    slope = jax.grad(lambda grid: deflect.plane(masked, grid, backend=backend).sum())(grid)
+    assert (slope == 0).all()
+
+
+@pytest.mark.parametrize("n", [3, 30])
+def test_ray_that_is_not_finite_stays_alone(backend, n, pixels):
+    grid = pixels(n)
+    bad = grid.at[1, 2].set(jnp.nan).at[0, 1, 0].set(jnp.inf)
+    good, found = deflect.plane(lens(), grid, backend=backend), deflect.plane(lens(), bad, backend=backend)
+    lost = jnp.zeros((n, n), bool).at[1, 2].set(True).at[0, 1].set(True)
+    assert jnp.isnan(found[lost]).all()
+    np.testing.assert_allclose(found[~lost], good[~lost], atol=1e-15)
+
+
+@pytest.mark.parametrize("make", [deflect.nfw, deflect.sis, deflect.point_mass])
+def test_centre_of_a_halo(backend, make):
+    arguments = (0.1, 1.0) if make is deflect.nfw else (1.0,)
+    halo, centre = make(jnp.zeros((1, 2)), *arguments), jnp.zeros((1, 2))
+    assert (deflect.plane(halo, centre, backend=backend) == 0).all()
+    assert jnp.isfinite(deflect.jacobian(halo, centre, backend=backend)).all()
+    slope = jax.grad(lambda grid: deflect.plane(halo, grid, backend=backend).sum())(centre)
+    assert jnp.isfinite(slope).all()
