@@ -13,7 +13,7 @@ from lenskern.deflect import cosmology
 from lenskern.deflect.api import plane
 from lenskern.deflect.halos import concatenate, point_mass, tnfw
 from lenskern.deflect.macro import ExternalShear, Isothermal, MassSheet, PowerLaw
-from lenskern.deflect.multiplane import bucket_size, planes, trace
+from lenskern.deflect.multiplane import bucket_size, planes, trace, trace_jacobian
 
 REDSHIFTS, SOURCE = (0.2, 0.5, 0.9, 1.4), 2.1
 FLAT = FlatLambdaCDM(70, 0.3)
@@ -211,6 +211,19 @@ def test_derivatives_match_finite_differences(positions):
     numeric = (steps[0] - 8 * steps[1] + 8 * steps[2] - steps[3]) / 12e-3
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(flat) @ v, numeric, rtol=1e-8)
     np.testing.assert_allclose(jax.jit(lambda x: jax.jvp(loss, (x,), (v,))[1])(flat), numeric, rtol=1e-8)
+
+
+@pytest.mark.parametrize("positions", ["physical", "observed"])
+def test_jacobian(positions):
+    lens, grid = planes(REDSHIFTS, SOURCE, LambdaCDM(70, 0.3, 0.9), **contents()), rays(6)
+    source, slopes = trace_jacobian(lens, grid.reshape(2, 3, 2), positions=positions)
+    assert slopes.shape == (2, 3, 2, 2)
+    np.testing.assert_allclose(source.reshape(6, 2), trace(lens, grid, positions=positions), rtol=0, atol=1e-14)
+    want = jax.vmap(jax.jacfwd(lambda ray: trace(lens, ray, positions=positions)))(grid)
+    np.testing.assert_allclose(slopes.reshape(6, 2, 2), want, rtol=0, atol=1e-12)
+    assert np.abs(slopes[..., 0, 1] - slopes[..., 1, 0]).max() > 1e-4
+    unlensed = trace_jacobian(planes([], 1.0, FLAT), grid)[1]
+    np.testing.assert_array_equal(unlensed, np.broadcast_to(np.eye(2), (6, 2, 2)))
 
 
 def test_redshifts_can_be_traced():

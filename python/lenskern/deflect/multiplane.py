@@ -10,11 +10,11 @@ import numpy as np
 
 from .. import _checks
 from . import cosmology as distances
-from .api import plane
+from .api import jacobian, plane
 from .halos import Halos, concatenate
 from .macro import Macro
 
-__all__ = ["Planes", "planes", "trace"]
+__all__ = ["Planes", "planes", "trace", "trace_jacobian"]
 
 
 @jax.tree_util.register_dataclass
@@ -31,7 +31,7 @@ class Planes:
     sheets : (P,) array
         Convergence of a uniform sheet on each plane.
     macros : tuple
-        Models with a method ``deflection(grid)``, as those of `lenskern.deflect.macro`.
+        Models with the methods ``deflection(grid)`` and ``jacobian(grid)``, as those of `lenskern.deflect.macro`.
     transport : (P, 2) array
         Weights of the displacements on the plane before and on the source, of which that on a plane is the sum.
     macro_planes : tuple of int
@@ -95,9 +95,8 @@ def planes(redshifts, source_redshift, cosmology, *, halos=None, macros=(), shee
     count = len(redshifts) - 1
     halos = _padded(halos, count, bucket)
     dtype = jnp.result_type(float) if halos is None else halos.dtype
-    if sheets is None:
-        sheets = np.zeros(count)
-    sheets = _checks.float_array("sheets", sheets if hasattr(sheets, "aval") else jnp.asarray(sheets, dtype))
+    sheets = jnp.zeros(count, dtype) if sheets is None else sheets
+    sheets = _checks.float_array("sheets", sheets if hasattr(sheets, "dtype") else jnp.asarray(sheets, dtype))
     _checks.shape("sheets", sheets, (count,))
     _checks.same_dtype("halos", jnp.zeros(0, dtype), "sheets", sheets)
     indices, models = [], []
@@ -140,6 +139,42 @@ def trace(planes, grid, *, positions="physical", all_planes=False, tol=None, bac
     ValueError, NotImplementedError, RuntimeError
         As `plane`.
     """
+    options = _options(planes, grid, positions, tol)
+    grid = jnp.asarray(grid)
+    every, _ = _trace(planes, grid.reshape(-1, 2), *options, backend, all_planes=all_planes)
+    return every.reshape(*every.shape[:-2], *grid.shape)
+
+
+def trace_jacobian(planes, grid, *, positions="physical", tol=None, backend=None):
+    """Trace rays as `trace` does, with the Jacobian matrix of their source positions.
+
+    It is carried along: A_i = ∂θ_i/∂θ follows the recursion of θ_i, with (∂α_i/∂θ_i) A_i in place of α_i.
+
+    Parameters
+    ----------
+    planes, grid, positions, tol, backend
+        As for `trace`.
+
+    Returns
+    -------
+    source : (..., 2) array
+        Positions (y, x) in arcsec on the source plane.
+    jacobian : (..., 2, 2) array
+        ∂β_i/∂θ_j in (y, x) order; the magnification is 1/|det|. It is not symmetric: more than one plane rotates.
+
+    Raises
+    ------
+    ValueError, NotImplementedError, RuntimeError
+        As `plane`.
+    """
+    options = _options(planes, grid, positions, tol)
+    grid = jnp.asarray(grid)
+    source, slopes = _trace(planes, grid.reshape(-1, 2), *options, backend, slopes=True)
+    return source.reshape(grid.shape), slopes.reshape(*grid.shape, 2)
+
+
+def _options(planes, grid, positions, tol):
+    """Check the arguments of a trace; whether positions are observed, and the tolerance."""
     if not isinstance(planes, Planes):
         raise ValueError(f"planes: got {type(planes).__name__}, expected lenskern.deflect.Planes")
     _checks.choice("positions", positions, ("physical", "observed"))
@@ -150,36 +185,45 @@ def trace(planes, grid, *, positions="physical", all_planes=False, tol=None, bac
         _checks.same_dtype("planes", planes.halos.centre, "grid", grid)
     if tol is not None and (isinstance(tol, jax.core.Tracer) or tol != 0):
         tol = _checks.positive_float("tol", tol)
-    every = _trace(planes, grid.reshape(-1, 2), positions == "observed", all_planes, tol, backend)
-    return every.reshape(*every.shape[:-2], *grid.shape)
+    return positions == "observed", tol
 
 
-@partial(jax.jit, static_argnames=("observed", "all_planes", "tol", "backend"))
-def _trace(planes, grid, observed, all_planes, tol, backend):
+@partial(jax.jit, static_argnames=("observed", "tol", "backend", "all_planes", "slopes"))
+def _trace(planes, grid, observed, tol, backend, all_planes=False, slopes=False):
+    """Positions on the source or on all planes, and the derivative of those on the source or None."""
     n, count, halos = len(grid), len(planes), planes.halos
     rays = grid
     if observed and halos is not None:
         # A masked halo may be anywhere, even at NaN, which must not get into a derivative.
         centres = jnp.where(halos.mask[..., None], halos.centre, 0)
         rays = jnp.concatenate([rays, centres.reshape(-1, 2)])
+    unit = jnp.eye(2, dtype=grid.dtype)
+
+    def bend(away, total, alpha, jacobian):
+        # A pair of a displacement and, where slopes are wanted, its derivative by the position in the image plane.
+        if not slopes:
+            return total[0] + alpha, None
+        return total[0] + alpha, total[1] + (jacobian()[..., None] * (unit - away[1])[:, None]).sum(-2)
 
     def cross(carry, step):
         k, (stay, lean), sheet, arrays = step
         away, total = carry
-        away = stay * away + lean * total
-        here = rays - away
-        alpha = sheet * here
+        away = jax.tree.map(lambda here, source: stay * here + lean * source, away, total)
+        here = rays - away[0]
+        total = bend(away, total, sheet * here, lambda: jnp.broadcast_to(sheet * unit, (len(rays), 2, 2)))
         if halos is not None:
             population = Halos(*arrays, halos.tables, halos.profiles)
             if observed:
                 centre = jax.lax.dynamic_slice_in_dim(here, n + k * len(population), len(population))
                 population = dataclasses.replace(population, centre=centre)
-            alpha += plane(population, here, tol=tol, backend=backend)
-        return (away, total + alpha), here[:n] if all_planes else None
+            alpha = plane(population, here, tol=tol, backend=backend)
+            total = bend(away, total, alpha, lambda: jacobian(population, here, tol=tol, backend=backend))
+        return (away, total), here[:n] if all_planes else None
 
     arrays = None if halos is None else halos._arrays()
     steps = (jnp.arange(count), planes.transport.astype(grid.dtype), planes.sheets.astype(grid.dtype), arrays)
-    away, total, visited, start = jnp.zeros_like(rays), jnp.zeros_like(rays), [], 0
+    nothing = jnp.zeros_like(rays), jnp.zeros((*rays.shape, 2), rays.dtype) if slopes else None
+    away, total, visited, start = nothing, nothing, [], 0
     # A macro model is outside the loop over planes, and so costs nothing on the others.
     for end in sorted({*planes.macro_planes, count - 1}):
         steps_here = jax.tree.map(lambda x: x[start : end + 1], steps)  # noqa: B023
@@ -188,9 +232,11 @@ def _trace(planes, grid, observed, all_planes, tol, backend):
         start = end + 1
         for index, model in zip(planes.macro_planes, planes.macros, strict=True):
             if index == end:
-                total += _macro_deflection(model, rays, away, backend)
-    source = grid - total[:n]
-    return jnp.concatenate([*visited, source[None]]) if all_planes else source
+                alpha = _macro_deflection(model, rays, away[0], backend)
+                total = bend(away, total, alpha, partial(model.jacobian, rays - away[0]))
+    source = grid - total[0][:n]
+    source = jnp.concatenate([*visited, source[None]]) if all_planes else source
+    return source, unit - total[1][:n] if slopes else None
 
 
 def _macro_deflection(model, rays, away, backend):
