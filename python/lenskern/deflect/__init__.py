@@ -18,7 +18,7 @@ from .halos import (
     tnfwc,
 )
 from .macro import ExternalShear, Isothermal, MassSheet, PowerLaw
-from .multiplane import Planes, planes, trace
+from .multiplane import Planes, planes, trace, trace_jacobian
 from .physical import (
     from_m200_concentration,
     from_m200_ludlow16,
@@ -40,6 +40,7 @@ __all__ = [  # noqa: RUF022
     "Planes",
     "planes",
     "trace",
+    "trace_jacobian",
     "Halos",
     "HaloStatus",
     "Profile",
