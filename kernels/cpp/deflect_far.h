@@ -65,46 +65,26 @@ class FarField {
 
   // Chebyshev coefficients out of values at the points: a[n p + m] of T_n(y) T_m(x).
   void coefficients(const double* values, double* a) const {
-    const int p = points_;
-    double half[kMostSquare];  // transformed in y: half[n p + j]
-    for (int n = 0; n < p; ++n) {
-      double* row = half + n * p;
-      for (int j = 0; j < p; ++j) row[j] = 0;
-      for (int i = 0; i < p; ++i) {
-        const double c = transform_[n][i];
-        for (int j = 0; j < p; j += 4) {
-          for (int k = 0; k < 4; ++k) row[j + k] += c * values[tile(i, j) + k];
-        }
-      }
-    }
-    for (int n = 0; n < p; ++n) {
-      double* row = a + n * p;
-      for (int m = 0; m < p; ++m) row[m] = 0;
-      for (int j = 0; j < p; ++j) {
-        for (int m = 0; m < p; ++m) row[m] += half[n * p + j] * transposed_[j][m];
-      }
+    Matrix points, half, result;
+    from_tiles(values, points);
+    multiply(transform_, points, half);
+    multiply(half, transposed_, result);
+    for (int n = 0; n < points_; ++n) {
+      for (int m = 0; m < points_; ++m) a[n * points_ + m] = result[n][m];
     }
   }
 
   // Adds to the values at the points of `child` the polynomial `a` of the box that holds it.
   void pass_down(const double* a, const Box& box, const Box& child, double* values) const {
-    const int p = points_;
-    double Ty[kMostSquare], Tx[kMostSquare], half[kMostSquare];
+    Matrix Ty, Tx, own, half, result;
     chebyshev_matrix(box.y, box.hy, child.y, child.hy, Ty);
     chebyshev_matrix(box.x, box.hx, child.x, child.hx, Tx);
-    for (int i = 0; i < p; ++i) {
-      double* row = half + i * p;
-      for (int m = 0; m < p; ++m) row[m] = 0;
-      for (int n = 0; n < p; ++n) {
-        for (int m = 0; m < p; ++m) row[m] += Ty[n * p + i] * a[n * p + m];
-      }
-    }
-    for (int i = 0; i < p; ++i) {
-      double row[kMostPoints] = {};
-      for (int m = 0; m < p; ++m) {
-        for (int j = 0; j < p; ++j) row[j] += half[i * p + m] * Tx[m * p + j];
-      }
-      for (int j = 0; j < p; ++j) values[tile(i, j)] += row[j];
+    from_rows(a, own);
+    transpose_in_place(Ty);
+    multiply(Ty, own, half);
+    multiply(half, Tx, result);
+    for (int i = 0; i < points_; ++i) {
+      for (int j = 0; j < points_; ++j) values[tile(i, j)] += result[i][j];
     }
   }
 
@@ -186,39 +166,26 @@ class FarField {
 
   // Of `coefficients`, for one field.
   void weights(const double* b, double* values) const {
-    const int p = points_;
-    double half[kMostSquare];
-    for (int i = 0; i < p; ++i) {
-      double* row = half + i * p;
-      for (int m = 0; m < p; ++m) row[m] = 0;
-      for (int n = 0; n < p; ++n) {
-        for (int m = 0; m < p; ++m) row[m] += transform_[n][i] * b[n * p + m];
-      }
-      double out[kMostPoints] = {};
-      for (int m = 0; m < p; ++m) {
-        for (int j = 0; j < p; ++j) out[j] += row[m] * transform_[m][j];
-      }
-      for (int j = 0; j < p; ++j) values[tile(i, j)] = out[j];
+    Matrix own, half, result;
+    from_rows(b, own);
+    multiply(transposed_, own, half);
+    multiply(half, transform_, result);
+    for (int i = 0; i < points_; ++i) {
+      for (int j = 0; j < points_; ++j) values[tile(i, j)] = result[i][j];
     }
   }
 
   // Of `pass_down`, for one field: adds to the moments of `box` the weights at the points of `child`.
   void pass_up(const double* values, const Box& child, const Box& box, double* b) const {
-    const int p = points_;
-    double Ty[kMostSquare], Tx[kMostSquare], half[kMostSquare];
+    Matrix Ty, Tx, points, half, result;
     chebyshev_matrix(box.y, box.hy, child.y, child.hy, Ty);
     chebyshev_matrix(box.x, box.hx, child.x, child.hx, Tx);
-    for (int i = 0; i < p; ++i) {
-      for (int m = 0; m < p; ++m) {
-        double sum = 0;
-        for (int j = 0; j < p; ++j) sum += values[tile(i, j)] * Tx[m * p + j];
-        half[i * p + m] = sum;
-      }
-    }
-    for (int n = 0; n < p; ++n) {
-      for (int i = 0; i < p; ++i) {
-        for (int m = 0; m < p; ++m) b[n * p + m] += Ty[n * p + i] * half[i * p + m];
-      }
+    from_tiles(values, points);
+    transpose_in_place(Tx);
+    multiply(points, Tx, half);
+    multiply(Ty, half, result);
+    for (int n = 0; n < points_; ++n) {
+      for (int m = 0; m < points_; ++m) b[n * points_ + m] += result[n][m];
     }
   }
 
@@ -228,18 +195,63 @@ class FarField {
   int tile(int i, int j) const { return ((i / 4) * (points_ / 4) + j / 4) * 16 + i % 4 * 4 + j % 4; }
   static double inverse(double half) { return half > 0 ? 1 / half : 0; }
 
+  // p x p, in rows of whole vectors.
+  struct alignas(64) Matrix {
+    double rows[kMostPoints][kMostPoints];
+    double* operator[](int i) { return rows[i]; }
+    const double* operator[](int i) const { return rows[i]; }
+  };
+
+  void from_rows(const double* a, Matrix& to) const {
+    for (int n = 0; n < points_; ++n) {
+      for (int m = 0; m < points_; ++m) to[n][m] = a[n * points_ + m];
+    }
+  }
+  void from_tiles(const double* values, Matrix& to) const {
+    for (int i = 0; i < points_; ++i) {
+      for (int j = 0; j < points_; ++j) to[i][j] = values[tile(i, j)];
+    }
+  }
+  void transpose_in_place(Matrix& a) const {
+    for (int i = 0; i < points_; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const double held = a[i][j];
+        a[i][j] = a[j][i], a[j][i] = held;
+      }
+    }
+  }
+  // c = a b. What lies beyond column p is arbitrary, in and out.
+  void multiply(const Matrix& a, const Matrix& b, Matrix& c) const {
+    using V = Vector<double>;
+    constexpr int W = Simd<double>::width, kRows = 4;
+    for (int m = 0; m < points_; m += W) {
+      for (int i = 0; i < points_; i += kRows) {
+        V sum[kRows] = {};
+        for (int k = 0; k < points_; ++k) {
+          const V column = aligned(&b[k][m]);
+#pragma GCC unroll 4
+          for (int r = 0; r < kRows; ++r) sum[r] += a[i + r][k] * column;
+        }
+        for (int r = 0; r < kRows; ++r) aligned(&c[i + r][m]) = sum[r];
+      }
+    }
+  }
+
   // T_n at the p points of the child, n first.
-  void chebyshev_matrix(double centre, double half, double child, double child_half, double* T) const {
-    const int p = points_;
-    for (int i = 0; i < p; ++i) {
-      const double t = (child + child_half * cosine_[i] - centre) * inverse(half);
-      T[i] = 1, T[p + i] = t;
-      for (int n = 2; n < p; ++n) T[n * p + i] = 2 * t * T[(n - 1) * p + i] - T[(n - 2) * p + i];
+  void chebyshev_matrix(double centre, double half, double child, double child_half, Matrix& T) const {
+    double t[kMostPoints];
+    for (int i = 0; i < points_; ++i) {
+      t[i] = (child + child_half * cosine_[i] - centre) * inverse(half);
+      T[0][i] = 1, T[1][i] = t[i];
+    }
+    for (int n = 2; n < points_; ++n) {
+      for (int i = 0; i < points_; ++i) T[n][i] = 2 * t[i] * T[n - 1][i] - T[n - 2][i];
     }
   }
 
   int points_ = 8;
-  double cosine_[kMostPoints], transform_[kMostPoints][kMostPoints], transposed_[kMostPoints][kMostPoints];
+  double cosine_[kMostPoints];
+  Matrix transform_{}, transposed_{};
 };
 
 }  // namespace deflect
