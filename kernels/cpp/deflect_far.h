@@ -76,7 +76,7 @@ class FarField {
 
   // Adds to the values at the points of `child` the polynomial `a` of the box that holds it.
   void pass_down(const double* a, const Box& box, const Box& child, double* values) const {
-    Matrix Ty{}, Tx{}, own, half, result;
+    Matrix Ty, Tx, own, half, result;
     chebyshev_matrix(box.y, box.hy, child.y, child.hy, Ty);
     chebyshev_matrix(box.x, box.hx, child.x, child.hx, Tx);
     from_rows(a, own);
@@ -177,7 +177,7 @@ class FarField {
 
   // Of `pass_down`, for one field: adds to the moments of `box` the weights at the points of `child`.
   void pass_up(const double* values, const Box& child, const Box& box, double* b) const {
-    Matrix Ty{}, Tx{}, points, half, result;
+    Matrix Ty, Tx, points, half, result;
     chebyshev_matrix(box.y, box.hy, child.y, child.hy, Ty);
     chebyshev_matrix(box.x, box.hx, child.x, child.hx, Tx);
     from_tiles(values, points);
@@ -197,19 +197,19 @@ class FarField {
 
   // p x p, in rows of whole vectors.
   struct alignas(64) Matrix {
-    double rows[kMostPoints][kMostPoints];
+    double rows[kMostPoints][kMostPoints] = {};
     double* operator[](int i) { return rows[i]; }
     const double* operator[](int i) const { return rows[i]; }
   };
 
   void from_rows(const double* a, Matrix& to) const {
     for (int n = 0; n < points_; ++n) {
-      for (int m = 0; m < kMostPoints; ++m) to[n][m] = m < points_ ? a[n * points_ + m] : 0;
+      for (int m = 0; m < points_; ++m) to[n][m] = a[n * points_ + m];
     }
   }
   void from_tiles(const double* values, Matrix& to) const {
     for (int i = 0; i < points_; ++i) {
-      for (int j = 0; j < kMostPoints; ++j) to[i][j] = j < points_ ? values[tile(i, j)] : 0;
+      for (int j = 0; j < points_; ++j) to[i][j] = values[tile(i, j)];
     }
   }
   void transpose_in_place(Matrix& a) const {
@@ -251,7 +251,7 @@ class FarField {
 
   int points_ = 8;
   double cosine_[kMostPoints];
-  Matrix transform_{}, transposed_{};
+  Matrix transform_, transposed_;
 };
 
 }  // namespace deflect
