@@ -170,8 +170,8 @@ class PowerLaw(_Elliptical):
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> from lenskern.deflect.macro import PowerLaw
-    >>> lens = PowerLaw(ell_comps=(0.1, 0.0), einstein_radius=1.2, slope=2.1)
+    >>> from lenskern import deflect
+    >>> lens = deflect.PowerLaw(ell_comps=(0.1, 0.0), einstein_radius=1.2, slope=2.1)
     >>> alpha = lens.deflection(jnp.array([[0.0, 2.0], [0.5, 0.5]]))
     >>> alpha.shape
     (2, 2)

@@ -20,7 +20,7 @@ __all__ = ["Planes", "planes", "trace", "trace_jacobian"]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Planes:
-    """Lens planes in the order that light from the source meets them last to first; made by `planes`.
+    """Lens planes in the order of their redshifts, the nearest first; made by `planes`.
 
     A pytree: its arrays can be batched by `jax.vmap` and differentiated.
 
@@ -84,11 +84,11 @@ def planes(redshifts, source_redshift, cosmology, *, halos=None, macros=(), shee
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> from lenskern.deflect import cosmology, halos, macro, multiplane
-    >>> universe = cosmology.flat_lambda_cdm(H0=70.0, Om0=0.3)
-    >>> perturber = halos.nfw(jnp.array([[0.3, 1.1]]), kappa_s=0.01, scale_radius=0.5)
-    >>> lens = multiplane.planes([0.3, 0.5], 1.5, universe, halos=[perturber, None], macros=[(1, macro.Isothermal())])
-    >>> multiplane.trace(lens, jnp.array([[0.5, 1.0], [0.0, 1.5]])).shape
+    >>> from lenskern import deflect
+    >>> universe = deflect.flat_lambda_cdm(H0=70.0, Om0=0.3)
+    >>> perturber = deflect.nfw(jnp.array([[0.3, 1.1]]), kappa_s=0.01, scale_radius=0.5)
+    >>> lens = deflect.planes([0.3, 0.5], 1.5, universe, halos=[perturber, None], macros=[(1, deflect.Isothermal())])
+    >>> deflect.trace(lens, jnp.array([[0.5, 1.0], [0.0, 1.5]])).shape
     (2, 2)
     """
     redshifts = _redshifts(redshifts, source_redshift)

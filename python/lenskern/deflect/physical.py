@@ -59,7 +59,7 @@ def m200_scales(
     concentration : array
         c = r₂₀₀/r_s.
     redshift, redshift_source : arrays
-        Of the halo and of the source behind it.
+        Of the halo and of the source behind it; with a source in front of the halo kappa_s is below 0.
     cosmology : Cosmology
     tau, core_fraction : arrays, optional
         r_t/r_s and r_c/r_s, for the profiles that have them.

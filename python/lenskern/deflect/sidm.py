@@ -167,7 +167,8 @@ def isothermal_nfw(centre, kappa_s, scale_radius, interaction_radius, truncation
     kappa_s, scale_radius : scalars or (N,) arrays
         Those of the NFW halo, as for `lenskern.deflect.nfw`.
     interaction_radius : scalar or (N,) array
-        r₁ in arcsec, above 0 and below 3.97 r_s: there is no such core for a larger one, and the halo is NaN.
+        r₁ in arcsec, above 0 and below 3.97 r_s: there is no such core for a larger one, and the fields of all haloes
+        are NaN, though `Halos.status` does not look into tables.
     truncation_radius : scalar or (N,) array, optional
         r_t in arcsec.
 
