@@ -43,8 +43,8 @@ struct Truncation {
 };
 template <class T>
 LENSKERN_INLINE Truncation<T> truncation(T u, T tau) {
-  const T r = math::sqrt(tau * tau + u), ratio = tau / math::sqrt(u), over = tau / (tau * tau + 1);
-  const T angle = math::log1p(ratio + ratio * ratio / (1 + math::sqrt(1 + ratio * ratio)));
+  const T x = math::sqrt(u), r = math::sqrt(tau * tau + u), over = tau / (tau * tau + 1);
+  const T angle = math::log1p(tau * (1 + tau / (r + x)) / x);
   return {r, u / (r + tau), angle, over * over};
 }
 
@@ -248,7 +248,8 @@ LENSKERN_INLINE T tnfwc_potential(T u, T p, T tau) {
     for (int i = 0; i < 8; ++i) {
       const double z = i < 4 ? -gauss_node(4, i) : gauss_node(4, i - 4);
       const T y = width * T(static_cast<R>(panel + (1 + z) / 2)), s = math::sinh(y), x = scale * s;
-      total = total + T(static_cast<R>(gauss_weight(4, i & 3))) * s * math::cosh(y) * tnfwc_mean(x * x, p, tau);
+      total = total + T(static_cast<R>(gauss_weight(4, i & 3))) * s * math::cosh(y) *
+                          tnfwc_mean(math::most(x * x, least_u<T>() / 100), p, tau);
     }
   }
   return total * width / 2 * scale * scale;
@@ -266,7 +267,7 @@ LENSKERN_INLINE T dpie_local(T u, T p) {
 }
 template <class T>
 LENSKERN_INLINE T dpie_potential(T u, T p) {
-  const T core = p < T(1e-30) ? p + T(1e-30) : p, inner = math::sqrt(core * core + u), outer = math::sqrt(1 + u);
+  const T core = core_of(p, u), inner = math::sqrt(core * core + u), outer = math::sqrt(1 + u);
   const T first = u / (inner + core), second = u / (outer + 1);
   const T ratio = u * (1 - core) * (1 + core) / ((inner + core * outer) * (outer + 1));
   const T linear = (first + second) / (inner + outer) + math::log1p(second / 2);

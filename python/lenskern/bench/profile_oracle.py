@@ -10,8 +10,7 @@ from mpmath import mp, mpf
 from lenskern.deflect.profiles import Profile
 
 DIGITS = 40
-# The textbook forms lose many digits, and parameters on a removable singularity are moved by OFFSET.
-WORKING = 240
+# Parameters on a removable singularity of a textbook form are moved by this.
 OFFSET = mpf(10) ** -45
 
 
@@ -41,10 +40,10 @@ def shear(profile, u, p=0, q=0):
     return _rounded(lambda *at: _LOCAL[profile](*at) - _MEAN[profile](*at), u, p, q)
 
 
-def derivative(function, profile, at, index, digits=DIGITS):
+def derivative(function, profile, at, index):
     """Derivative of `mean` or `local` with respect to u, p or q (index 0, 1, 2), by differences of 40 more digits."""
     raw = {mean: _MEAN, local: _LOCAL}[function][profile]
-    with mp.workdps(WORKING + 80):
+    with mp.workdps(_working(at) + 80):
         at = [mpf(x) for x in at]
         step = abs(at[index]) * mpf(10) ** -40 or mpf(10) ** -40
         sides = []
@@ -53,25 +52,25 @@ def derivative(function, profile, at, index, digits=DIGITS):
             moved[index] += sign * step
             sides.append(raw(*moved))
         value = (sides[0] - sides[1]) / (2 * step)
-    with mp.workdps(digits):
+    with mp.workdps(DIGITS):
         return +value
 
 
-def potential(profile, u, p=0, q=0, digits=20):
+def potential(profile, u, p=0, q=0, digits=16):
     """Half the integral of the mean convergence from 0 to u, by quadrature in ln u; of POINT, ln(u + p^2) / 2."""
     if profile == Profile.POINT:
         return _rounded(lambda u, p, q: mp.log(u + p * p) / 2, u, p, q)
-    with mp.workdps(WORKING):
-        at = mpf(p), mpf(q)
-        u = mpf(u)
+    working = _working((u, p, q)) + 40
+    with mp.workdps(working):
+        u, p, q = mpf(u), mpf(p), mpf(q)
 
         def integrand(y):
-            with mp.workdps(WORKING):
+            with mp.workdps(working):
                 v = mp.exp(y)
-                return _MEAN[profile](v * u, *at) * v / 2
+                return _MEAN[profile](v * u, p, q) * v / 2
 
         with mp.workdps(digits + 5):
-            return u * mp.quad(integrand, [-3 * i for i in range(25, -1, -1)], maxdegree=5)
+            return u * mp.quad(integrand, [-96, -48, -24, -12, -9, -6, -3, 0], maxdegree=5)
 
 
 def mean_from_density(profile, u, p=0, q=0, digits=25):
@@ -103,8 +102,17 @@ def local_from_density(profile, u, p=0, q=0, digits=25):
         return 2 * mp.quad(lambda w: _DENSITY[profile](x * mp.cosh(w), p, q) * x * mp.cosh(w), points)
 
 
+def _working(at):
+    """Digits to calculate with: the textbook forms lose them at small and large u and near their singularities."""
+    u, p, q = map(float, at)
+    lost = abs(mp.log10(u or 1e-30)) * 2
+    for distance in (p, p - 1, q - 1, p - q, u - 1):
+        lost += 2 * min(45, max(0, -mp.log10(abs(distance) or 1e-45)))
+    return DIGITS + 25 + int(lost)
+
+
 def _rounded(function, *at):
-    with mp.workdps(WORKING):
+    with mp.workdps(_working(at)):
         value = function(*map(mpf, at))
     with mp.workdps(DIGITS):
         return +value
@@ -228,3 +236,4 @@ _DENSITY = {
     Profile.DPIE: lambda y, p, q: (1 - p * p) / (2 * mp.pi * (p * p + y * y) * (1 + y * y)),
     Profile.SIS: lambda y, p, q: 1 / (2 * mp.pi * y * y),
 }
+WITH_DENSITY = frozenset(_DENSITY)

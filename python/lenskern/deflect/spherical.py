@@ -31,9 +31,8 @@ def nfw_potential(u, p, q):
 
 def _truncation(u, tau):
     """r = sqrt(tau^2 + u), d = r - tau, asinh(tau / x), and tau^2 / (tau^2 + 1)^2."""
-    r = jnp.sqrt(tau * tau + u)
-    ratio = tau / jnp.sqrt(u)
-    angle = jnp.log1p(ratio + ratio * ratio / (1 + jnp.sqrt(1 + ratio * ratio)))
+    x, r = jnp.sqrt(u), jnp.sqrt(tau * tau + u)
+    angle = jnp.log1p(tau * (1 + tau / (r + x)) / x)
     return r, u / (r + tau), angle, (tau / (tau * tau + 1)) ** 2
 
 
@@ -238,8 +237,10 @@ def tnfwc_potential(u, p, q):
 
     def add(total, node):
         s = jnp.sinh(end * node[0])
-        return total + node[1] * s * jnp.cosh(end * node[0]) * tnfwc_mean((scale * s) ** 2, p, q), None
+        at = jnp.maximum((scale * s) ** 2, least)
+        return total + node[1] * s * jnp.cosh(end * node[0]) * tnfwc_mean(at, p, q), None
 
+    least = 1e-26 if u.dtype == np.dtype(np.float64) else 1e-18
     shape = jnp.broadcast_shapes(u.shape, p.shape, q.shape)
     return jax.lax.scan(add, jnp.zeros(shape, u.dtype), nodes)[0] * end / 32 * scale * scale
 
@@ -256,7 +257,7 @@ def dpie_local(u, p, q):
 
 
 def dpie_potential(u, p, q):
-    core = jnp.where(p < 1e-30, p + 1e-30, p)
+    core = _core(p, u)
     inner, outer = jnp.sqrt(core * core + u), jnp.sqrt(1 + u)
     first, second = u / (inner + core), u / (outer + 1)
     ratio = u * (1 - core) * (1 + core) / ((inner + core * outer) * (outer + 1))
