@@ -5,18 +5,8 @@
 
 namespace lenskern::deflect {
 
-// As lenskern.deflect.Profile in Python.
-enum Profile : int32_t {
-  kNfw = 0,
-  kTnfw = 1,
-  kCnfw = 2,
-  kTnfwc = 3,
-  kDpie = 4,
-  kPoint = 5,
-  kSis = 6,
-  kSheet = 7,
-  kTable = 16,  // and above: a row of the radial tables
-};
+// Profile codes from this on are rows of the radial tables; those below it are in lenskern/profiles.h.
+constexpr int32_t kTable = 16;
 
 // What is summed, with the components that it has on each ray. As _KINDS in python/lenskern/deflect/primitive.py.
 enum Kind : int32_t { kDeflection = 0, kConvergence = 1, kPotential = 2, kJacobian = 3 };

@@ -200,11 +200,13 @@ inline bool gather_weights(const RayTree& tree, const FarField& far, const doubl
 }
 
 template <int kFunctions, class D>
-bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo* halos, int count,
-                       const int32_t* number, const D* cotangent, const Linear<D, D*>& out, Scratch& scratch,
-                       Crew::Worker& worker) {
+bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const ActiveHalos& active, const D* cotangent,
+                       const Linear<D, D*>& out, Scratch& scratch, Crew::Worker& worker) {
   constexpr int W = Block::W;
-  const Radial<D> radial{scene.tables};
+  const Halo* halos = active.halos;
+  const int count = active.count;
+  const Radial<D> radial = radial_of(scene, scratch);
+  if (radial.tables.transform == nullptr) return false;
   const auto closed = [&](const Halo& halo, double v, double* values, double* slope) {
     radial.with_slopes(halo, v, kFunctions, values);
     *slope = v > kLeastU * halo.scale * halo.scale ? (radial.local(halo, v) - values[0]) / v : 0;
@@ -215,7 +217,7 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
   // A halo's sums become the cotangents of its parameters.
   const auto finish = [&](int h, const double* s) {
     const Halo& halo = halos[h];
-    const int i = number[h];
+    const int i = active.number[h];
     out.amplitude[i] += static_cast<D>(s[0]);
     out.centre[2 * i] -= static_cast<D>(halo.amplitude * s[1]);
     out.centre[2 * i + 1] -= static_cast<D>(halo.amplitude * s[2]);
@@ -293,31 +295,29 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Halo
 template <class D>
 bool adjoint_of_lane(const Scene<D>& scene, const Options& options, const D* cotangent, const Linear<D, D*>& out,
                      Scratch& scratch, Crew::Worker& worker) {
-  Halo* halos = scratch.halos.template reserve<Halo>(scene.count + scene.count / 8 + 1);
-  if (halos == nullptr) return false;
-  int32_t* number = reinterpret_cast<int32_t*>(halos + scene.count);
-  const int count = read_halos(scene, halos, number);
-  const D start = static_cast<D>(count < 0 ? kNaN : 0);
+  ActiveHalos active;
+  if (!read_halos(scene, scratch, &active)) return false;
+  const D start = static_cast<D>(active.valid ? 0 : kNaN);
   for (int i = 0; i < scene.count; ++i) {
     out.amplitude[i] = out.scale[i] = start;
     for (int k = 0; k < 2; ++k) out.centre[2 * i + k] = out.shape[2 * i + k] = start;
   }
-  if (count < 0) {
+  if (!active.valid) {
     for (int64_t i = 0; i < 2 * scene.n; ++i) out.grid[i] = start;
     return true;
   }
   int shapes = 0;
-  for (int h = 0; h < count; ++h) {
-    const int own = shape_parameters(halos[h].profile);
+  for (int h = 0; h < active.count; ++h) {
+    const int own = shape_parameters(active.halos[h].profile);
     shapes = own > shapes ? own : shapes;
   }
   switch (shapes) {
     case 0:
-      return adjoint_of_chunks<1>(scene, options, halos, count, number, cotangent, out, scratch, worker);
+      return adjoint_of_chunks<1>(scene, options, active, cotangent, out, scratch, worker);
     case 1:
-      return adjoint_of_chunks<2>(scene, options, halos, count, number, cotangent, out, scratch, worker);
+      return adjoint_of_chunks<2>(scene, options, active, cotangent, out, scratch, worker);
     default:
-      return adjoint_of_chunks<3>(scene, options, halos, count, number, cotangent, out, scratch, worker);
+      return adjoint_of_chunks<3>(scene, options, active, cotangent, out, scratch, worker);
   }
 }
 

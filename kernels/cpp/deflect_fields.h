@@ -8,17 +8,37 @@ namespace deflect {
 
 constexpr double kNaN = __builtin_nan("");
 
-// The haloes that are not masked, as `Halo`s. Their number, or -1 where one of them is invalid.
+// The radial functions of a lane. Null `transform` where memory ran out.
 template <class D>
-inline int read_halos(const Scene<D>& scene, Halo* halos, int32_t* number) {
+inline Radial<D> radial_of(const Scene<D>& scene, Scratch& scratch) {
+  const int n = scene.tables.points;
+  double* transform = scratch.transform.template reserve<double>(n * n + 1);
+  if (transform != nullptr) TableMath<D>::fill_transform(n, transform);
+  return {{scene.tables, transform}};
+}
+
+// The haloes of a lane that are not masked, and which of the lane's each is. `valid` is false where one of them is not.
+struct ActiveHalos {
   int count = 0;
+  Halo* halos;
+  int32_t* number;
+  bool valid = true;
+};
+
+// False where memory ran out.
+template <class D>
+inline bool read_halos(const Scene<D>& scene, Scratch& scratch, ActiveHalos* active) {
+  active->halos = scratch.halos.template reserve<Halo>(scene.count);
+  active->number = scratch.numbers.template reserve<int32_t>(scene.count);
+  if (scene.count > 0 && (active->halos == nullptr || active->number == nullptr)) return false;
   for (int i = 0; i < scene.count; ++i) {
     if (!scene.mask[i]) continue;
-    halos[count] = read_halo(scene, i);
-    if (!is_valid(halos[count], scene.tables.count)) return -1;
-    number[count++] = i;
+    Halo& halo = active->halos[active->count];
+    halo = read_halo(scene, i);
+    active->valid &= is_valid(halo, scene.tables.count);
+    active->number[active->count++] = i;
   }
-  return count;
+  return true;
 }
 
 // Square of the radius that ten or so of the rays in a box are expected within: closed forms serve them.
@@ -103,7 +123,7 @@ class FarPlan {
         const double value = std::fabs(*chunk.row<Wide>(i, v)) * (power > 0 ? R : 1 / R);
         peak = std::fmax(peak, value), mass = std::fmax(mass, value * R);
       }
-      if (chunk.halos[i].profile == kSheet) peak = mass = 0;  // a polynomial
+      if (chunk.halos[i].profile == kProfileSheet) peak = mass = 0;  // a polynomial
       reach_[i] = {peak, mass};
       sum += peak;
     }
@@ -156,14 +176,15 @@ struct FieldsOfTree {
 template <int kKind, class D>
 bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, Scratch& scratch, Crew::Worker& worker) {
   constexpr int kFields = FieldSum<kKind>::kFields;
-  Halo* halos = scratch.halos.template reserve<Halo>(scene.count + scene.count / 8 + 1);
-  if (halos == nullptr) return false;
-  int32_t* number = reinterpret_cast<int32_t*>(halos + scene.count);
-  const int count = read_halos(scene, halos, number);
+  ActiveHalos active;
+  if (!read_halos(scene, scratch, &active)) return false;
+  const Halo* halos = active.halos;
+  const int count = active.count;
   for (int64_t i = 0; i < scene.n * kFields; ++i) out[i] = static_cast<D>(kNaN);
-  if (count < 0) return true;
+  if (!active.valid) return true;
 
-  const Radial<D> radial{scene.tables};
+  const Radial<D> radial = radial_of(scene, scratch);
+  if (radial.tables.transform == nullptr) return false;
   const auto value_at = [&](const Halo& halo, double v) {
     if constexpr (kKind == kConvergence) {
       return halo.amplitude * radial.local(halo, v);

@@ -34,18 +34,18 @@ inline bool is_valid(const Halo& h, int tables) {
   const double sum = h.y + h.x + h.amplitude + h.scale + h.p + h.q;
   if (!(sum - sum == 0) || !(h.scale > 0)) return false;
   switch (h.profile) {
-    case kTnfw:
+    case kProfileTnfw:
       return h.p > 0;
-    case kCnfw:
-    case kPoint:
+    case kProfileCnfw:
+    case kProfilePoint:
       return h.p >= 0;
-    case kTnfwc:
+    case kProfileTnfwc:
       return h.p >= 0 && h.q > 0;
-    case kDpie:
+    case kProfileDpie:
       return h.p >= 0 && h.p < 1;
-    case kNfw:
-    case kSis:
-    case kSheet:
+    case kProfileNfw:
+    case kProfileSis:
+    case kProfileSheet:
       return true;
     default:
       return h.profile >= kTable && h.profile < kTable + tables;
@@ -55,72 +55,83 @@ inline bool is_valid(const Halo& h, int tables) {
 // Number of shape parameters that a profile reads.
 inline int shape_parameters(int32_t profile) {
   switch (profile) {
-    case kTnfw:
-    case kCnfw:
-    case kDpie:
-    case kPoint:
+    case kProfileTnfw:
+    case kProfileCnfw:
+    case kProfileDpie:
+    case kProfilePoint:
       return 1;
-    case kTnfwc:
+    case kProfileTnfwc:
       return 2;
     default:
       return 0;
   }
 }
 
-// Mean convergence of a radial table at ln u, and its derivative with respect to ln u.
+// The radial tables of a lane, and what turns the values of a segment into Chebyshev coefficients.
 template <class D>
-inline double table_value(const RadialTables<D>& tables, int index, double ln_u, double* slope) {
-  const int n = tables.points;
-  const double width = (tables.ln_u_max - tables.ln_u_min) / tables.segments;
-  const double inside = std::fmin(std::fmax(ln_u, tables.ln_u_min), tables.ln_u_max);
-  int segment = static_cast<int>((inside - tables.ln_u_min) / width);
-  segment = segment < tables.segments ? segment : tables.segments - 1;
-  const double t = 2 * ((inside - tables.ln_u_min) / width - segment) - 1;
-  const D* values = tables.values + (int64_t{index} * tables.segments + segment) * n;
-  // Clenshaw on the coefficients of the interpolant, which are sums over the points; n is small.
-  double b1 = 0, b2 = 0, d1 = 0, d2 = 0;
-  for (int k = n - 1; k >= 1; --k) {
-    double c = 0;
-    for (int j = 0; j < n; ++j) c += values[j] * std::cos(M_PI * k * (j + 0.5) / n);
-    c *= 2.0 / n;
-    const double b = c + 2 * t * b1 - b2, d = 2 * b1 + 2 * t * d1 - d2;
-    b2 = b1, b1 = b, d2 = d1, d1 = d;
+struct TableMath {
+  const RadialTables<D>& tables;
+  const double* transform;  // [coefficient][point]
+
+  static void fill_transform(int n, double* out) {
+    for (int k = 0; k < n; ++k) {
+      for (int j = 0; j < n; ++j) out[k * n + j] = (k > 0 ? 2.0 : 1.0) / n * std::cos(M_PI * k * (j + 0.5) / n);
+    }
   }
-  double c0 = 0;
-  for (int j = 0; j < n; ++j) c0 += values[j];
-  const double value = c0 / n + t * b1 - b2, change = (b1 + t * d1 - d2) * 2 / width;
-  if (ln_u < tables.ln_u_min) {  // a power law
-    const double outside = value * std::exp(change / value * (ln_u - inside));
-    *slope = outside * change / value;
-    return outside;
+
+  // Mean convergence of a table at ln u, and its derivative with respect to ln u.
+  double value(int index, double ln_u, double* slope) const {
+    const int n = tables.points;
+    const double width = (tables.ln_u_max - tables.ln_u_min) / tables.segments;
+    const double inside = std::fmin(std::fmax(ln_u, tables.ln_u_min), tables.ln_u_max);
+    int segment = static_cast<int>((inside - tables.ln_u_min) / width);
+    segment = segment < tables.segments ? segment : tables.segments - 1;
+    const double t = 2 * ((inside - tables.ln_u_min) / width - segment) - 1;
+    const D* values = tables.values + (int64_t{index} * tables.segments + segment) * n;
+    const auto coefficient = [&](int k) {
+      double sum = 0;
+      for (int j = 0; j < n; ++j) sum += transform[k * n + j] * values[j];
+      return sum;
+    };
+    double b1 = 0, b2 = 0, d1 = 0, d2 = 0;  // Clenshaw's recurrence and its derivative
+    for (int k = n - 1; k >= 1; --k) {
+      const double b = coefficient(k) + 2 * t * b1 - b2, d = 2 * b1 + 2 * t * d1 - d2;
+      b2 = b1, b1 = b, d2 = d1, d1 = d;
+    }
+    const double value = coefficient(0) + t * b1 - b2, change = (b1 + t * d1 - d2) * 2 / width;
+    if (ln_u < tables.ln_u_min) {  // a power law
+      const double outside = value * std::exp(change / value * (ln_u - inside));
+      *slope = outside * change / value;
+      return outside;
+    }
+    if (ln_u > tables.ln_u_max) {  // no mass
+      const double outside = value * std::exp(inside - ln_u);
+      *slope = -outside;
+      return outside;
+    }
+    *slope = change;
+    return value;
   }
-  if (ln_u > tables.ln_u_max) {  // no mass
-    const double outside = value * std::exp(inside - ln_u);
-    *slope = -outside;
-    return outside;
-  }
-  *slope = change;
-  return value;
-}
+};
 
 constexpr double kLeastU = 1e-24;
 
 // The radial functions of a halo in closed form, without the amplitude.
 template <class D>
 struct Radial {
-  const RadialTables<D>& tables;
+  TableMath<D> tables;
 
   double mean(const Halo& h, double v) const {
     const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
     double slope;
-    if (h.profile >= kTable) return table_value(tables, h.profile - kTable, std::log(u), &slope);
+    if (h.profile >= kTable) return tables.value(h.profile - kTable, std::log(u), &slope);
     return mean_convergence(static_cast<int>(h.profile), u, h.p, h.q);
   }
   double local(const Halo& h, double v) const {
     const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
     double slope;
     if (h.profile >= kTable) {
-      const double g = table_value(tables, h.profile - kTable, std::log(u), &slope);
+      const double g = tables.value(h.profile - kTable, std::log(u), &slope);
       return g + slope;
     }
     return convergence(static_cast<int>(h.profile), u, h.p, h.q);

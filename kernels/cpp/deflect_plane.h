@@ -32,7 +32,8 @@ constexpr int kTopLevels = 3, kMostTop = 1 + 4 + 16, kMostBranches = 64;
 constexpr int kParts = 16;
 
 struct Scratch {
-  Buffer halos, tangents, rows, offsets, fields, lists, parts, reaches, weights, node_at, accumulators;
+  Buffer halos, numbers, transform, tangents, rows, offsets, fields, lists, parts, reaches, weights, node_at,
+      accumulators;
   RayTree tree;
 };
 

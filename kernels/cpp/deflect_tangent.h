@@ -102,20 +102,23 @@ struct TangentOfTree {
 template <class D>
 bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear<D, const D*>& direction, D* out,
                      Scratch& scratch, Crew::Worker& worker) {
-  Halo* halos = scratch.halos.template reserve<Halo>(scene.count + scene.count / 8 + 1);
-  HaloTangent* tangents = scratch.tangents.template reserve<HaloTangent>(scene.count);
-  if (halos == nullptr || tangents == nullptr) return false;
-  int32_t* number = reinterpret_cast<int32_t*>(halos + scene.count);
-  const int count = read_halos(scene, halos, number);
+  ActiveHalos active;
+  if (!read_halos(scene, scratch, &active)) return false;
+  const Halo* halos = active.halos;
+  const int32_t* number = active.number;
+  const int count = active.count;
+  HaloTangent* tangents = scratch.tangents.template reserve<HaloTangent>(count);
+  if (count > 0 && tangents == nullptr) return false;
   for (int64_t i = 0; i < 2 * scene.n; ++i) out[i] = static_cast<D>(kNaN);
-  if (count < 0) return true;
+  if (!active.valid) return true;
   for (int h = 0; h < count; ++h) {
     const int64_t i = number[h];
     tangents[h] = {static_cast<double>(direction.centre[2 * i]), static_cast<double>(direction.centre[2 * i + 1]),
                    static_cast<double>(direction.scale[i]) / halos[h].scale};
   }
 
-  const Radial<D> radial{scene.tables};
+  const Radial<D> radial = radial_of(scene, scratch);
+  if (radial.tables.transform == nullptr) return false;
   const auto sample = [&](const Halo& halo, double v, double* values) {
     const int64_t i = number[&halo - halos];
     double g[3];

@@ -37,7 +37,12 @@ def lens():
         ),
         (lambda: deflect.plane(lens(), GRID, tol=-1e-9), r"tol: got -1e-09, expected a finite number above 0"),
         (lambda: deflect.plane(lens(), GRID, backend="fortran"), r"backend: got 'fortran', expected one of"),
+        (lambda: deflect.nfw(CENTRE, jnp.nan, 1.0), r"kappa_s: got nan, expected finite numbers"),
+        (lambda: deflect.nfw(CENTRE * jnp.inf, 0.1, 1.0), r"centre: got NaN or infinity"),
+        (lambda: deflect.from_table(CENTRE, 0.1, 1.0, "table"), r"tables: got str, expected RadialTables"),
+        (lambda: lens()[0], r"index: got 0, expected a slice or an array"),
         (lambda: deflect.concatenate([]), r"parts: got an empty sequence"),
+        (lambda: deflect.concatenate(lens()), r"parts: got Halos, expected a sequence"),
         (lambda: deflect.concatenate([lens(), deflect.sis(CENTRE.astype("float32"), 1.0)]), r"parts: got dtypes"),
         (lambda: lens().pad(1), r"n: got 1, expected at least the number of haloes, 2"),
     ],
@@ -51,6 +56,24 @@ def test_lengths_of_the_arrays_must_agree():
     broken = dataclasses.replace(lens(), scale=jnp.ones(3))
     with pytest.raises(ValueError, match=r"halos.scale: got shape \(3,\), expected \(2,\)"):
         deflect.plane(broken, GRID)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("mask", "int32"), ("mask", "float32"), ("profile", "int8")])
+def test_dtypes_of_the_codes(name, dtype):
+    broken = dataclasses.replace(lens(), **{name: getattr(lens(), name).astype(dtype)})
+    with pytest.raises(ValueError, match=rf"halos.{name}: got dtype {dtype}, expected"):
+        deflect.plane(broken, GRID)
+
+
+def test_haloes_are_no_sequence():
+    with pytest.raises(TypeError):
+        list(lens())
+
+
+def test_profile_that_was_not_announced(backend):
+    hidden = dataclasses.replace(lens(), profiles=(deflect.Profile.NFW,))
+    assert (hidden.status() == deflect.HaloStatus.UNKNOWN_PROFILE).all()
+    assert jnp.isnan(deflect.plane(hidden, GRID, backend=backend)).all()
 
 
 def test_float64_needs_x64():

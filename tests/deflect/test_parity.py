@@ -193,3 +193,31 @@ def test_gradient_of_other_profiles(kernel_with_derivatives, kind, population, p
     got = jax.grad(scalar(kernel_with_derivatives, halos, weights))(values, grid)
     expected = jax.grad(scalar("reference", halos, weights))(values, grid)
     assert largest_difference(got, expected) < DERIVATIVE_TOLERANCES["float64"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_radial_tables(kernel, field, population, pixels):
+    tables = deflect.tables.from_mean_convergence(lambda x: 4 * jnp.log1p(1 / x) / (1 + x))
+    rng = np.random.default_rng(4)
+    centres = jnp.asarray(rng.uniform(-2, 2, (5, 2)))
+    table = deflect.from_table(centres, 0.01, jnp.asarray(rng.uniform(0.1, 1, 5)), tables)
+    halos = deflect.concatenate([population(2, kinds=("nfw", "sis"))[:-1], table])
+    if kernel == "pallas" or field == "potential":
+        with pytest.raises(NotImplementedError, match="tables"):
+            FIELDS[field](halos, pixels(9), backend=kernel)
+        return
+    for n in (9, 40):
+        expected = FIELDS[field](halos, pixels(n), backend="reference")
+        assert largest_difference(FIELDS[field](halos, pixels(n), backend=kernel), expected) < 1e-11
+
+
+def test_gradient_with_radial_tables(population, pixels):
+    tables = deflect.tables.from_mean_convergence(lambda x: 4 * jnp.log1p(1 / x) / (1 + x))
+    centres = jnp.array([[0.3, -0.2], [1.0, 0.4]])
+
+    def total(factor, backend):
+        scaled = deflect.RadialTables(factor * tables.values, tables.ln_u_min, tables.ln_u_max)
+        return jnp.sum(deflect.plane(deflect.from_table(centres, 0.01, 0.5, scaled), pixels(9), backend=backend) ** 2)
+
+    value, slope = jax.value_and_grad(total)(1.0, None)
+    np.testing.assert_allclose(slope, 2 * value, rtol=1e-12)

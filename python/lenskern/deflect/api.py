@@ -149,7 +149,11 @@ def _check(halos, grid):
     n = centre.shape[0]
     shapes = {"profile": (n,), "centre": (n, 2), "amplitude": (n,), "scale": (n,), "shape": (n, 2), "mask": (n,)}
     for name, shape in shapes.items():
-        _checks.shape(f"halos.{name}", getattr(halos, name), shape)
+        array = getattr(halos, name)
+        _checks.shape(f"halos.{name}", array, shape)
+        expected = {"profile": "int32", "mask": "bool"}.get(name)
+        if expected is not None and array.dtype != expected:
+            raise ValueError(f"halos.{name}: got dtype {array.dtype}, expected {expected}")
         if name not in ("profile", "mask"):
             _checks.same_dtype("halos.centre", centre, f"halos.{name}", getattr(halos, name))
     if math.prod(grid.shape) >= 2**31:

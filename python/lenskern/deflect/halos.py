@@ -51,7 +51,7 @@ class HaloStatus(IntEnum):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Halos:
     """Spherical haloes, each with its own profile.
 
@@ -87,6 +87,9 @@ class Halos:
     tables: RadialTables | None = None
     profiles: tuple[Profile, ...] = dataclasses.field(default=(), metadata={"static": True})
 
+    # A struct of arrays, not a sequence: list(halos) would mean nothing.
+    __iter__ = None
+
     def __len__(self):
         return self.centre.shape[-2]
 
@@ -96,8 +99,11 @@ class Halos:
         return self.centre.dtype
 
     def __getitem__(self, index):
-        """The haloes of a slice or an index array, with the same tables."""
-        index = jnp.arange(len(self))[index] if not isinstance(index, slice) else index
+        """The haloes of a slice or of an array of numbers or booleans, with the same tables."""
+        if not isinstance(index, slice):
+            if jnp.ndim(index) != 1:
+                raise ValueError(f"index: got {index!r}, expected a slice or an array of one axis")
+            index = jnp.arange(len(self))[jnp.asarray(index)]
         return self._with(*(x[index] for x in self._arrays()))
 
     def pad(self, n):
@@ -395,6 +401,8 @@ def from_table(centre, amplitude, scale_radius, tables, index=None):
         As `nfw`.
     """
     halos = _halos(Profile.TABLE, centre, {"amplitude": amplitude}, {"scale_radius": scale_radius})
+    if not isinstance(tables, RadialTables):
+        raise ValueError(f"tables: got {type(tables).__name__}, expected RadialTables")
     rows = tables.values.shape[-3]
     if tables.values.dtype != halos.dtype:
         raise ValueError(f"tables: got dtype {tables.values.dtype}, expected the dtype of the haloes, {halos.dtype}")
@@ -423,6 +431,8 @@ def concatenate(parts):
     ValueError
         For no parts, different dtypes, or tables that do not fit together.
     """
+    if isinstance(parts, Halos):
+        raise ValueError("parts: got Halos, expected a sequence of them")
     parts = list(parts)
     if not parts:
         raise ValueError("parts: got an empty sequence, expected at least one Halos")
@@ -457,6 +467,8 @@ def _halos(kind, centre, amplitude, scale, *shapes, amplitude_per_scale=False):
         arrays[name] = _checks.float_array(name, value)
         _checks.same_dtype("centre", arrays["centre"], name, arrays[name])
     centre = arrays.pop("centre")
+    if not isinstance(centre, jax.core.Tracer) and not np.isfinite(np.asarray(centre)).all():
+        raise ValueError("centre: got NaN or infinity, expected finite numbers")
     if centre.ndim != 2 or centre.shape[1] != 2:
         raise ValueError(f"centre: got shape {centre.shape}, expected (N, 2); use jax.vmap for a batch")
     n = centre.shape[0]
@@ -482,10 +494,14 @@ def _halos(kind, centre, amplitude, scale, *shapes, amplitude_per_scale=False):
 
 def _check_values(kind, arrays, scale, shapes):
     """Refuse lengths that are out of range and known now; those that are traced are left to `Halos.status`."""
-    for name in [*scale, *(name for shape in shapes for name in shape)]:
-        if isinstance(arrays[name], jax.core.Tracer):
+    for name, array in arrays.items():
+        if isinstance(array, jax.core.Tracer):
             continue
-        values = np.asarray(arrays[name])
+        values = np.asarray(array)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: got {values[~np.isfinite(values)][0]}, expected finite numbers")
+        if name not in scale and all(name not in shape for shape in shapes):
+            continue
         core = name in ("core_radius", "softening")
         bad = values[values < 0] if core else values[values <= 0]
         if bad.size:

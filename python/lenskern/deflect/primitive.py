@@ -51,9 +51,12 @@ _KINDS = {"deflection": 0, "convergence": 1, "potential": 2, "jacobian": 3}
 
 def operands(halos, grid):
     """The operands for one lane, and the static parameters that describe them."""
+    # A code that was not announced is invalid to every kernel, also to one that knows the profile.
+    known = [halos.profile >= kind if kind == Profile.TABLE else halos.profile == kind for kind in halos.profiles]
+    profile = jnp.where(jnp.any(jnp.stack(known), 0), halos.profile, -1) if known else jnp.full_like(halos.profile, -1)
     tables = jnp.zeros((0, 0, 0), grid.dtype) if halos.tables is None else halos.tables.values
     bounds = None if halos.tables is None else (halos.tables.ln_u_min, halos.tables.ln_u_max)
-    parts = (halos.profile, halos.centre, halos.amplitude, halos.scale, halos.shape, halos.mask)
+    parts = (profile, halos.centre, halos.amplitude, halos.scale, halos.shape, halos.mask)
     return Operands(*parts, tables, grid), {"profiles": halos.profiles, "bounds": bounds}
 
 
@@ -65,8 +68,9 @@ def _halos(parts, profiles, bounds):
 
 def _kernel(platform, backend, profiles, kind):
     """Name of the backend that runs an operation on a platform; kind None stands for a derivative."""
+    in_cpp = not (kind == "potential" and Profile.TABLE in profiles)
     if backend is None:
-        if platform == "cpu" and backends.availability("cpp").available:
+        if platform == "cpu" and in_cpp and backends.availability("cpp").available:
             return "cpp"
         # Pallas has to know the GPU that it lowers for.
         known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
@@ -75,6 +79,8 @@ def _kernel(platform, backend, profiles, kind):
         return "reference"
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
+    if backend == "cpp" and not in_cpp:
+        raise NotImplementedError("backend 'cpp' has no potential of radial tables; use backend=None")
     # The Pallas kernel is of the fields; their derivatives are the reference's.
     return "reference" if backend == "pallas" and kind is None else backend
 
