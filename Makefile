@@ -16,7 +16,7 @@ demo:
 
 test:
 	@sh scripts/install.sh "$(VENV)" test
-	@"$(VENV)/bin/python" -m pytest $(PYTEST_ARGS)
+	@"$(VENV)/bin/python" -m pytest -n auto --maxprocesses=8 --dist worksteal $(PYTEST_ARGS)
 
 lint:
 	@sh scripts/install.sh "$(VENV)" lint
