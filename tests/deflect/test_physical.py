@@ -303,3 +303,12 @@ def test_bad_input():
         ours.m200_scales(1e9, 15.0, Z, Z_SOURCE, WORLD, profile="king")
     with pytest.raises(ValueError, match="centre: got shape"):
         ours.from_m200_concentration(CENTRE[0], 1e9, 15.0, Z, Z_SOURCE, WORLD)
+
+
+def test_astropy_cosmology_and_redshifts_in_the_wrong_order():
+    astropy_cosmology = pytest.importorskip("astropy.cosmology")
+    theirs = ours.m200_scales(1e9, 10.0, 0.5, 2.0, astropy_cosmology.FlatLambdaCDM(70, 0.3))
+    expected = ours.m200_scales(1e9, 10.0, 0.5, 2.0, distances.flat_lambda_cdm(70.0, 0.3))
+    np.testing.assert_allclose(theirs.kappa_s, expected.kappa_s, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"redshift_source: got 0.3, expected more than the redshift of the halo, 0.5"):
+        ours.m200_scales(1e9, 10.0, 0.5, 0.3, distances.flat_lambda_cdm(70.0, 0.3))

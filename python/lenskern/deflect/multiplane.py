@@ -278,6 +278,8 @@ def _redshifts(redshifts, source):
 
 
 def _padded(halos, count, bucket):
+    if isinstance(halos, Halos):
+        raise ValueError("halos: got Halos, expected a sequence of them, one for each redshift")
     if halos is None or all(x is None for x in halos):
         return None
     if len(halos) != count:

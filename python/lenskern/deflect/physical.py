@@ -59,8 +59,8 @@ def m200_scales(
     concentration : array
         c = r₂₀₀/r_s.
     redshift, redshift_source : arrays
-        Of the halo and of the source behind it; with a source in front of the halo kappa_s is below 0.
-    cosmology : Cosmology
+        Of the halo and of the source behind it; traced ones in the wrong order give a kappa_s below 0.
+    cosmology : Cosmology or astropy.cosmology.FLRW
     tau, core_fraction : arrays, optional
         r_t/r_s and r_c/r_s, for the profiles that have them.
     profile : {"nfw", "tnfw", "cnfw", "tnfwc"}
@@ -71,6 +71,7 @@ def m200_scales(
     HaloScales
         Of the shape that the arguments broadcast to.
     """
+    cosmology = _world(cosmology, redshift, redshift_source)
     density = _cosmology.critical_density(cosmology, redshift)
     r200 = jnp.cbrt(mass / (200 * density * (4 * math.pi / 3)))
     scale = r200 / concentration
@@ -235,8 +236,17 @@ def negative_sheet(total_mass, number, redshift, redshift_source, cosmology):
     (...) array
         Not above 0; for `lenskern.deflect.mass_sheet`.
     """
+    cosmology = _world(cosmology, redshift, redshift_source)
     density = _cosmology.critical_surface_density(cosmology, redshift, redshift_source, unit="arcsec")
     return -(total_mass * number).sum(-1) / density
+
+
+def _world(cosmology, redshift, redshift_source):
+    """The cosmology as one of ours; refuses redshifts that are known and in the wrong order."""
+    known = [x for x in (redshift, redshift_source) if not isinstance(x, jax.core.Tracer)]
+    if len(known) == 2 and not np.all(np.asarray(known[1]) > np.asarray(known[0])):
+        raise ValueError(f"redshift_source: got {known[1]}, expected more than the redshift of the halo, {known[0]}")
+    return cosmology if isinstance(cosmology, _cosmology.Cosmology) else _cosmology.from_astropy(cosmology)
 
 
 def _enclosed(profile, c, tau, b):
