@@ -102,7 +102,8 @@ def test_invalid_halo_stays_in_its_lane(backend, name, n, pixels):
     assert (found[0] == 0).all() and found[1, 1] == status and status.sentence
     deflections = jax.vmap(lambda halos: deflect.plane(halos, grid, backend=backend))(both)
     assert jnp.isnan(deflections[1]).all()
-    np.testing.assert_array_equal(deflections[0], deflect.plane(good, grid, backend=backend))
+    # To the last bit but for XLA, which may compile the batch of the reference in another way.
+    np.testing.assert_allclose(deflections[0], deflect.plane(good, grid, backend=backend), rtol=1e-12, atol=1e-16)
 
     def total(amplitude, halos):
         return deflect.plane(dataclasses.replace(halos, amplitude=amplitude), grid, backend=backend).sum()

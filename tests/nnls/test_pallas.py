@@ -218,8 +218,11 @@ def test_lowers_for_cuda(dtype, K, guess):
 
 
 def test_lowers_for_cuda_without_64_bit_types():
+    # The program holds where its parts were first traced, so that only later ones can be compared.
+    lowered("float32", (8, 40, 40), (8, 40), (8, 0))
     wide = lowered("float32", (8, 40, 40), (8, 40), (8, 0)).as_text()
     with jax.enable_x64(False):
+        lowered("float32", (8, 40, 40), (8, 40), (8, 0))
         assert lowered("float32", (8, 40, 40), (8, 40), (8, 0)).as_text() == wide
 
 
