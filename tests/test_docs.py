@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from lenskern import deflect, nnls
+from lenskern import convolve, deflect, nnls
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [
-    x.name for package in (deflect, nnls) for x in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    x.name
+    for package in (convolve, deflect, nnls)
+    for x in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
 
 

@@ -3,7 +3,7 @@
 import re
 from importlib import metadata
 
-__all__ = ["deflect", "nnls"]
+__all__ = ["convolve", "deflect", "nnls"]
 __version__ = metadata.version("lenskern")
 
 JAX_OLDEST = (0, 11, 1)
@@ -46,4 +46,4 @@ def _require_jax():
 
 _require_jax()
 
-from . import deflect, nnls  # noqa: E402  after the jax check, whose sentence is clearer than a failed import
+from . import convolve, deflect, nnls  # noqa: E402  after the jax check, whose sentence is clearer than a failed import
