@@ -3,7 +3,7 @@
 import re
 from importlib import metadata
 
-__all__ = ["convolve", "deflect", "nnls"]
+__all__ = ["convolve", "deflect", "nnls", "simulate"]
 __version__ = metadata.version("lenskern")
 
 JAX_OLDEST = (0, 11, 1)
@@ -46,4 +46,5 @@ def _require_jax():
 
 _require_jax()
 
-from . import convolve, deflect, nnls  # noqa: E402  after the jax check, whose sentence is clearer than a failed import
+# After the jax check, whose sentence is clearer than a failed import.
+from . import convolve, deflect, nnls, simulate  # noqa: E402

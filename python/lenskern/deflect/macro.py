@@ -1,16 +1,16 @@
 """Elliptical lenses and the tidal field: the macro model of a lens plane."""
 
 import dataclasses
-import numbers
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .. import _checks
+from .. import _parameters
+from .._parameters import check_grid as _check_grid
+from .._parameters import scalar as _scalar
+from .._parameters import vector as _vector
 from . import macro_primitive as primitive
 from . import macro_reference as reference
-from .macro_series import LARGEST
 
 __all__ = ["ExternalShear", "Isothermal", "MassSheet", "PowerLaw"]
 
@@ -123,7 +123,7 @@ class _Elliptical(Macro):
         _check_radius("einstein_radius", self.einstein_radius)
         _check_slope("slope", self.slope)
         t = slope - 1
-        f, ell = _clamped(ell)
+        f, ell = _parameters.clamped(ell)
         valid = (radius >= 0) & (t > 0) & (t < 2)
         # B = (1 − f)^t (1 + f) θ_E^t: the elliptical radius that θ_E scales is the major axis.
         strength = jnp.where(valid, (1 + f) * ((1 - f) * jnp.where(valid, radius, 1)) ** t, jnp.nan)
@@ -352,56 +352,15 @@ class MassSheet(Macro):
         return jax.lax.complex(zero, zero)
 
 
-def _size(ey, ex):
-    """f, not clamped, with derivative 0 where it is 0."""
-    square = ey**2 + ex**2
-    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
-
-
-def _clamped(ell):
-    """f and the ellipticity, f being at most LARGEST."""
-    f = _size(*ell)
-    return jnp.minimum(f, LARGEST), ell * jnp.where(f > LARGEST, LARGEST / jnp.maximum(f, LARGEST), 1)
-
-
 def _major_radius(theta_E, gamma, e1, e2):
     """Einstein radius of the major axis, from lenstronomy's of the intermediate axis."""
-    f = jnp.minimum(_size(e2, e1), LARGEST)
+    f = jnp.minimum(_parameters.size(e2, e1), _parameters.LARGEST)
     return theta_E * jnp.sqrt((1 + f) / (1 - f)) * (1 + f) ** (-1 / (gamma - 1))
 
 
-def _check_grid(grid):
-    grid = _checks.float_array("grid", grid)
-    if grid.ndim < 1 or grid.shape[-1] != 2:
-        raise ValueError(f"grid: got shape {grid.shape}, expected (..., 2), positions (y, x)")
-    return grid
-
-
-def _scalar(name, value, grid, shape=()):
-    """A parameter in the dtype of the grid; numbers without a dtype are converted, arrays must have it."""
-    if isinstance(value, tuple | list):
-        value = jnp.stack([_scalar(f"{name}[{i}]", x, grid) for i, x in enumerate(value)]) if value else np.zeros(0)
-    if not hasattr(value, "dtype") or getattr(value, "weak_type", False):
-        value = jnp.asarray(value, grid.dtype)
-    value = _checks.float_array(name, value)
-    _checks.same_dtype("grid", grid, name, value)
-    _checks.shape(name, value, shape, "; use jax.vmap for a batch")
-    return value
-
-
-def _vector(name, value, grid):
-    return _scalar(name, value, grid, (2,))
-
-
 def _check_radius(name, value):
-    _check_range(name, value, lambda x: x >= 0, "at least 0 arcsec")
+    _parameters.check_range(name, value, lambda x: x >= 0, "at least 0 arcsec")
 
 
 def _check_slope(name, value):
-    _check_range(name, value, lambda x: (x > 1) & (x < 3), "more than 1 and less than 3")
-
-
-def _check_range(name, value, valid, expected):
-    """Refuse a number that is out of range and known now; one on a device or traced gives NaN instead."""
-    if isinstance(value, numbers.Real | np.ndarray) and not np.all(valid(value)):
-        raise ValueError(f"{name}: got {value}, expected {expected}")
+    _parameters.check_range(name, value, lambda x: (x > 1) & (x < 3), "more than 1 and less than 3")

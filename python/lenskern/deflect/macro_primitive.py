@@ -15,7 +15,7 @@ def deflection(grid, parameters, isothermal=False, backend=None):
     Parameters
     ----------
     grid, parameters
-        As for `macro_reference.deflection`, |f| being at most `macro_series.LARGEST`.
+        As for `macro_reference.deflection`, |f| being at most `lenskern._parameters.LARGEST`.
     isothermal : bool
         True where t is 1: a closed form may be used, and there is no derivative by t.
     backend : {None, "reference", "cpp"}

@@ -13,10 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# |w| is clamped to this, an axis ratio of 5e-4, so that the series ends.
-LARGEST = 0.999
-
-# Most terms, reached at LARGEST in float64; a multiple of _CHUNK.
+# Most terms, reached at the largest ellipticity in float64; a multiple of _CHUNK.
 _MOST = 800
 
 # Terms that one pass over the rays adds.
@@ -40,7 +37,7 @@ def n_terms(f, dtype):
     Parameters
     ----------
     f : scalar array
-        |w|, at most `LARGEST`.
+        |w|, at most `lenskern._parameters.LARGEST`.
     dtype : dtype
         float32 or float64.
 
