@@ -13,7 +13,9 @@
   LENSKERN_HANDLER("lenskern_deflect_adjoint", LenskernDeflectAdjoint) \
   LENSKERN_HANDLER("lenskern_macro_deflection", LenskernMacroDeflection) \
   LENSKERN_HANDLER("lenskern_macro_tangent", LenskernMacroTangent) \
-  LENSKERN_HANDLER("lenskern_macro_adjoint", LenskernMacroAdjoint)
+  LENSKERN_HANDLER("lenskern_macro_adjoint", LenskernMacroAdjoint) \
+  LENSKERN_HANDLER("lenskern_convolve_direct", LenskernConvolveDirect) \
+  LENSKERN_HANDLER("lenskern_convolve_separable", LenskernConvolveSeparable)
 
 #define LENSKERN_DECLARE_HANDLER(target, symbol) extern "C" XLA_FFI_Error* symbol(XLA_FFI_CallFrame* call_frame);
 LENSKERN_FOR_EACH_HANDLER(LENSKERN_DECLARE_HANDLER)

@@ -6,13 +6,16 @@ the same primitive with the other value of `transposed`.
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, mlir
 
-from .. import _primitive
+from .. import _ffi, _primitive, backends
 from . import reference
 
 _LANES = {"fft": reference.fft, "direct": reference.direct, "separable": reference.separable}
+# What can run a method besides the reference.
+BACKENDS = {"fft": (), "direct": ("cpp",), "separable": ("cpp",)}
 _NDIMS = {"fft": (2, 2), "direct": (2, 2), "separable": (2, 2, 2)}
 
 
@@ -27,7 +30,7 @@ def convolve(image, factors, *, method, transposed=False, backend=None):
         `reference` take them.
     method : {"fft", "direct", "separable"}
     transposed : bool
-    backend : {None, "reference"}
+    backend : {None, "reference", "cpp"}
 
     Returns
     -------
@@ -39,8 +42,14 @@ def convolve(image, factors, *, method, transposed=False, backend=None):
 
 
 def _choose(method, platform, *avals, transposed, backend):
-    if backend not in (None, "reference"):
+    if backend not in (None, "reference", *BACKENDS[method]):
         raise NotImplementedError(f"backend {backend!r} does not run method {method!r}; use backend=None")
+    if backend == "cpp" and platform != "cpu":
+        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
+    compiled = platform == "cpu" and "cpp" in BACKENDS[method] and backends.availability("cpp").available
+    if backend == "cpp" or (backend is None and compiled):
+        _ffi.register_cpp()
+        return partial(jax.ffi.ffi_lowering(f"lenskern_convolve_{method}"), transposed=transposed)
     lanes = _LANES[method]
     return mlir.lower_fun(lambda *operands: [lanes(*operands, transposed=transposed)])
 
