@@ -1,7 +1,10 @@
-"""Convolution of what a mask leaves, with the semantics of autoarray's Convolver."""
+"""Which pixels a masked convolution reads."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from .. import _checks
 
 
 def blurring_mask(mask, kernel_shape):
@@ -19,11 +22,34 @@ def blurring_mask(mask, kernel_shape):
     (H, W) bool array
         False in the blurring region and True elsewhere, as autoarray's blurring masks. Pixels beyond the edge of the
         image are not in it: pad the mask where their light counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenskern import convolve
+    >>> print(convolve.blurring_mask(np.array([[True, True, False, True]]), (3, 3)))
+    [[ True False  True False]]
     """
-    near = ~jnp.asarray(mask)
+    mask = checked(mask)
+    xp = jnp if isinstance(mask, jax.core.Tracer) else np
+    near = ~mask
     for axis, k in enumerate(kernel_shape):
-        half = k // 2
-        window = [2 * half + 1 if i == axis else 1 for i in (0, 1)]
-        pads = [(half, half) if i == axis else (0, 0) for i in (0, 1)]
-        near = jax.lax.reduce_window(near, False, jnp.logical_or, window, (1, 1), pads) if near.size else near
-    return ~(near & jnp.asarray(mask))
+        n = mask.shape[axis]
+        total = xp.cumsum(xp.pad(near.astype(int), [(1, 0) if i == axis else (0, 0) for i in (0, 1)]), axis)
+        place = np.arange(n)
+        # Light of pixel j comes to the pixels from j - (k - 1) // 2 to j + k // 2.
+        low, high = np.maximum(place - (k - 1) // 2, 0), np.minimum(place + k // 2 + 1, n)
+        near = xp.take(total, high, axis) > xp.take(total, low, axis)
+    return ~(near & mask)
+
+
+def checked(mask, shape=None):
+    """A mask as an array, on the host if its values are known."""
+    mask = mask if isinstance(mask, jax.core.Tracer) else np.asarray(mask)
+    if mask.dtype != np.bool_:
+        raise ValueError(f"mask: got dtype {mask.dtype}, expected bool")
+    if shape is not None:
+        _checks.shape("mask", mask, shape, ", the shape of one image")
+    if mask.ndim != 2:
+        raise ValueError(f"mask: got shape {mask.shape}, expected (H, W)")
+    return mask

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from .. import _checks, backends
 from . import primitive
-from .mask import blurring_mask
+from .mask import blurring_mask, checked
 
 METHODS = ("fft", "direct", "separable")
 
@@ -80,17 +80,9 @@ class Plan:
         if image.dtype != self.dtype:
             raise ValueError(f"image: got dtype {image.dtype}, expected the dtype of the kernel, {self.dtype}")
         if mask is not None:
-            mask = _mask(mask, self.shape)
+            mask = checked(mask, self.shape)
             image = jnp.where(mask & blurring_mask(mask, self.kernel_shape), 0, image)
         if self.backend is not None:
             backends.require(self.backend)
         out = primitive.convolve(image, self.factors, method=self.method, transposed=transposed, backend=self.backend)
         return out if mask is None else jnp.where(mask, 0, out)
-
-
-def _mask(mask, shape):
-    mask = jnp.asarray(mask)
-    if mask.dtype != jnp.bool_:
-        raise ValueError(f"mask: got dtype {mask.dtype}, expected bool")
-    _checks.shape("mask", mask, shape, ", the shape of one image")
-    return mask

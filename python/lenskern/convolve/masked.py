@@ -1,0 +1,133 @@
+"""Convolution of the pixels that a mask leaves, as one-dimensional arrays."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _checks
+from .api import plan
+from .mask import blurring_mask, checked
+from .plan import Plan
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masked:
+    """A kernel made ready for the pixels that a mask leaves: what autoarray's Convolver does. Made by `masked`.
+
+    Attributes
+    ----------
+    plan : Plan
+        For the smallest rectangle that holds the pixels and what is blurred into them.
+    pixels : (N, 2) int array
+        (y, x) indices in the image of the pixels that are not masked, row by row.
+    blurring_pixels : (M, 2) int array
+        Those of the blurring region, row by row; it can extend beyond the image.
+    source : (h, w) int array
+        Where each pixel of the rectangle is among the N, the M and a zero.
+    origin : (2,) int array
+        Indices in the image of the first pixel of the rectangle.
+    """
+
+    plan: Plan
+    pixels: jax.Array
+    blurring_pixels: jax.Array
+    source: jax.Array
+    origin: jax.Array
+
+    def __call__(self, image, blurring_image=None):
+        """Convolve images.
+
+        Parameters
+        ----------
+        image : (..., N) array
+            The pixels that are not masked, of the dtype of the plan.
+        blurring_image : (..., M) array, optional
+            Those of the blurring region; None is no light there.
+
+        Returns
+        -------
+        (..., N) array
+        """
+        image = self._checked("image", image, len(self.pixels))
+        blurring = jnp.zeros((*image.shape[:-1], len(self.blurring_pixels)), image.dtype)
+        if blurring_image is not None:
+            more = self._checked("blurring_image", blurring_image, len(self.blurring_pixels))
+            if more.shape[:-1] != image.shape[:-1]:
+                raise ValueError(
+                    f"blurring_image: got shape {more.shape}, expected the leading axes of image, {image.shape[:-1]}"
+                )
+            blurring = more
+        zero = jnp.zeros((*image.shape[:-1], 1), image.dtype)
+        values = jnp.concatenate([image, blurring, zero], -1)
+        y, x = (self.pixels - self.origin).T
+        return self.plan(values[..., self.source])[..., y, x]
+
+    def mapping_matrix(self, matrix, blurring_matrix=None):
+        """Convolve each column of a matrix that maps the pixels of a source to those of the image.
+
+        Parameters
+        ----------
+        matrix : (N, S) array
+        blurring_matrix : (M, S) array, optional
+
+        Returns
+        -------
+        (N, S) array
+        """
+        more = None if blurring_matrix is None else jnp.swapaxes(blurring_matrix, -2, -1)
+        return jnp.swapaxes(self(jnp.swapaxes(matrix, -2, -1), more), -2, -1)
+
+    def _checked(self, name, value, n):
+        value = _checks.float_array(name, value)
+        if value.ndim < 1 or value.shape[-1] != n:
+            raise ValueError(f"{name}: got shape {value.shape}, expected (..., {n})")
+        return value
+
+
+def masked(kernel, mask, *, normalize=False, method=None, dtype=None, backend=None):
+    """Make a kernel ready for images of which a mask leaves some pixels.
+
+    Parameters
+    ----------
+    kernel, normalize, method, dtype, backend
+        As for `lenskern.convolve.plan`.
+    mask : (H, W) bool array
+        True where masked, known when the function is traced.
+
+    Returns
+    -------
+    Masked
+
+    Raises
+    ------
+    ValueError, NotImplementedError, RuntimeError
+        As `lenskern.convolve.plan`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from lenskern import convolve
+    >>> blur = convolve.masked(jnp.array([[1.0, 2.0, 1.0]]), [[True, False, False, True]])
+    >>> print(blur(jnp.array([1.0, 0.0]), jnp.array([0.0, 10.0])))
+    [ 2. 11.]
+    """
+    if isinstance(mask, jax.core.Tracer):
+        raise ValueError("mask: got a traced array, expected one whose values are known")
+    mask = checked(mask)
+    if mask.all():
+        raise ValueError("mask: got one that leaves no pixel, expected False somewhere")
+    kernel_shape = (kernel.shape if hasattr(kernel, "shape") else np.shape(kernel))[-2:]
+    pixels = np.argwhere(~mask)
+    origin = pixels.min(0) - [k // 2 for k in kernel_shape]
+    height, width = pixels.max(0) + [(k - 1) // 2 + 1 for k in kernel_shape] - origin
+    inside = np.ones((height, width), bool)
+    inside[tuple((pixels - origin).T)] = False
+    around = np.argwhere(~blurring_mask(inside, kernel_shape))
+    source = np.full((height, width), len(pixels) + len(around))
+    source[~inside] = np.arange(len(pixels))
+    source[tuple(around.T)] = len(pixels) + np.arange(len(around))
+    ready = plan(kernel, (int(height), int(width)), normalize=normalize, method=method, dtype=dtype, backend=backend)
+    return Masked(ready, *(jnp.asarray(x, jnp.int32) for x in (pixels, around + origin, source, origin)))
