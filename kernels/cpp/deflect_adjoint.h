@@ -211,9 +211,7 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Acti
     radial.with_slopes(halo, v, kFunctions, values);
     *slope = v > kLeastU * halo.scale * halo.scale ? (radial.local(halo, v) - values[0]) / v : 0;
   };
-  const auto sample = [&](const Halo& halo, double v, double* values) {
-    radial.with_slopes(halo, v, kFunctions, values);
-  };
+  const auto sample = [&](const Halo& halo, auto v, auto* values) { radial.with_slopes(halo, v, kFunctions, values); };
   // A halo's sums become the cotangents of its parameters.
   const auto finish = [&](int h, const double* s) {
     const Halo& halo = halos[h];

@@ -85,7 +85,7 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
       const Halo& halo = halos[i];
       const Octaves octaves = octaves_of(halo, box, least);
       fill_rows<kFunctions>(
-          octaves, layout, halo.profile < kTable, [&](double v, double* values) { sample(halo, v, values); },
+          octaves, layout, halo.profile < kTable, [&](auto v, auto* values) { sample(halo, v, values); },
           rows + base[i] + layout.octave(octaves.begin), total);
     }
   });
@@ -185,7 +185,7 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
 
   const Radial<D> radial = radial_of(scene, scratch);
   if (radial.tables.transform == nullptr) return false;
-  const auto value_at = [&](const Halo& halo, double v) {
+  const auto value_at = [&](const Halo& halo, auto v) {
     if constexpr (kKind == kConvergence) {
       return halo.amplitude * radial.local(halo, v);
     } else if constexpr (kKind == kPotential) {
@@ -238,7 +238,7 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      const auto sample = [&](const Halo& halo, double v, double* values) { *values = value_at(halo, v); };
+      const auto sample = [&](const Halo& halo, auto v, auto* values) { *values = value_at(halo, v); };
       if (!fill_chunk<1>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample, scratch, worker,
                          &chunk))
         return false;

@@ -3,11 +3,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "crew.h"
 #include "deflect.h"
 #include "deflect_rows.h"
 #include "lenskern/profiles.h"
+#include "pack.h"  // before the mathematics
 
 namespace lenskern::LENSKERN_ISA {
 namespace deflect {
@@ -116,45 +118,52 @@ struct TableMath {
 
 constexpr double kLeastU = 1e-24;
 
-// The radial functions of a halo in closed form, without the amplitude.
+// The radial functions of a halo in closed form, without the amplitude. T is double or, but for tables, Pack.
 template <class D>
 struct Radial {
   TableMath<D> tables;
 
-  double mean(const Halo& h, double v) const {
-    const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
-    double slope;
-    if (h.profile >= kTable) return tables.value(h.profile - kTable, std::log(u), &slope);
-    return mean_convergence(static_cast<int>(h.profile), u, h.p, h.q);
-  }
-  double local(const Halo& h, double v) const {
-    const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
-    double slope;
-    if (h.profile >= kTable) {
-      const double g = tables.value(h.profile - kTable, std::log(u), &slope);
-      return g + slope;
+  template <class T>
+  T mean(const Halo& h, T v) const {
+    const T u = math::most(v / (h.scale * h.scale), T(kLeastU));
+    if constexpr (std::is_same_v<T, double>) {
+      double slope;
+      if (h.profile >= kTable) return tables.value(h.profile - kTable, std::log(u), &slope);
     }
-    return convergence(static_cast<int>(h.profile), u, h.p, h.q);
+    return mean_convergence(static_cast<int>(h.profile), u, T(h.p), T(h.q));
+  }
+  template <class T>
+  T local(const Halo& h, T v) const {
+    const T u = math::most(v / (h.scale * h.scale), T(kLeastU));
+    if constexpr (std::is_same_v<T, double>) {
+      double slope;
+      if (h.profile >= kTable) {
+        const double g = tables.value(h.profile - kTable, std::log(u), &slope);
+        return g + slope;
+      }
+    }
+    return convergence(static_cast<int>(h.profile), u, T(h.p), T(h.q));
   }
   // The mean convergence and its derivatives with respect to p and, where `count` is 3, q.
-  void with_slopes(const Halo& h, double v, int count, double* values) const {
+  template <class T>
+  void with_slopes(const Halo& h, T v, int count, T* values) const {
     const int shapes = shape_parameters(h.profile);
     for (int k = 1; k < count; ++k) values[k] = 0;
     if (shapes == 0 || count == 1) {
       values[0] = mean(h, v);
       return;
     }
-    const Dual<double> u = v / (h.scale * h.scale);
+    const Dual<T> u = v / (h.scale * h.scale);
     for (int k = 1; k < count && k <= shapes; ++k) {
-      const Dual<double> g =
-          mean_convergence(static_cast<int>(h.profile), u, Dual<double>(h.p, k == 1), Dual<double>(h.q, k == 2));
+      const Dual<T> g = mean_convergence(static_cast<int>(h.profile), u, Dual<T>(h.p, k == 1), Dual<T>(h.q, k == 2));
       values[0] = g.v, values[k] = g.d;
     }
   }
   // Of the potential, in units of arcsec^2.
-  double integral(const Halo& h, double v) const {
-    const double u = std::fmax(v / (h.scale * h.scale), kLeastU);
-    return h.scale * h.scale * potential(static_cast<int>(h.profile), u, h.p, h.q);
+  template <class T>
+  T integral(const Halo& h, T v) const {
+    const T u = math::most(v / (h.scale * h.scale), T(kLeastU));
+    return h.scale * h.scale * potential(static_cast<int>(h.profile), u, T(h.p), T(h.q));
   }
 };
 

@@ -5,6 +5,7 @@
 #include "deflect_adjoint.h"
 #include "deflect_fields.h"
 #include "deflect_tangent.h"
+#include "scratch_pool.h"
 
 namespace lenskern::LENSKERN_ISA {
 namespace {
@@ -40,12 +41,20 @@ bool adjoint(const deflect::Scene<D>& scene, const deflect::Options& options, co
   return deflect::adjoint_of_lane(scene, options, cotangent, out, scratch_of(memory), worker);
 }
 
+// The same for float and double.
+void* make_scratch() {
+  void* kept = ScratchPool::take();
+  return kept != nullptr ? kept : new (std::nothrow) deflect::Scratch;
+}
+void free_scratch(void* memory) {
+  if (!ScratchPool::keep(memory, scratch_of(memory).bytes())) delete &scratch_of(memory);
+}
+
 }  // namespace
 
 template <class D>
 DeflectKernels<D> deflect_kernels() {
-  return {fields<D>, tangent<D>, adjoint<D>, [] { return static_cast<void*>(new (std::nothrow) deflect::Scratch); },
-          [](void* scratch) { delete static_cast<deflect::Scratch*>(scratch); }};
+  return {fields<D>, tangent<D>, adjoint<D>, make_scratch, free_scratch};
 }
 template DeflectKernels<float> deflect_kernels<float>();
 template DeflectKernels<double> deflect_kernels<double>();

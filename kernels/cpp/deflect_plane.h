@@ -35,6 +35,14 @@ struct Scratch {
   Buffer halos, numbers, transform, tangents, rows, offsets, fields, lists, parts, reaches, weights, node_at,
       accumulators;
   RayTree tree;
+
+  int64_t bytes() const {
+    int64_t total = tree.bytes();
+    for (const Buffer* buffer : {&halos, &numbers, &transform, &tangents, &rows, &offsets, &fields, &lists, &parts,
+                                 &reaches, &weights, &node_at, &accumulators})
+      total += buffer->bytes();
+    return total;
+  }
 };
 
 // Candidates and polynomials of one node on the way down.

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "deflect.h"
+#include "pack.h"
 #include "simd.h"
 #include "workspace.h"
 
@@ -50,10 +51,10 @@ inline double midpoint(int64_t row) {
   return from_bits((2 * row + 1) << (51 - Family::kBits));
 }
 
-// Rows are made out of samples at the Chebyshev points of a segment of four octaves in ln v (and what its rows reach
-// beyond it). In ln v the singularities are at an imaginary part of pi, so kSamples points give 4.07^-26 = 1e-16.
-constexpr int kSegmentOctaves = 4, kSamples = 26;
-constexpr double kSegmentBegin = 0.75, kSegmentEnd = 20.0;
+// Rows are made out of samples at the Chebyshev points of a segment of three octaves in ln v (and what its rows reach
+// beyond it). In ln v the singularities are at an imaginary part of pi, so kSamples points give 5.05^-24 = 1e-17.
+constexpr int kSegmentOctaves = 3, kSamples = 24;
+constexpr double kSegmentBegin = 0.75, kSegmentEnd = 10.0;
 
 // Rows that are made together, to hide the latency of the products.
 constexpr int kTogether = 4;
@@ -213,8 +214,8 @@ struct Octaves {
   Octaves(double low, double high) : begin(bits_of(low) >> 52), end((bits_of(high) >> 52) + 1) {}
 };
 
-// Fills the rows of a halo: sample(v, values) gives the functions at v; those of function j start at rows + j *
-// distance. `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
+// Fills the rows of a halo: sample(v, values) gives the functions at v, a number or a Pack; those of function j start
+// at rows + j * distance. `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
 template <int kFunctions, class Sample>
 inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smooth, const Sample& sample, double* rows,
                       int64_t distance) {
@@ -260,8 +261,9 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
     return;
   }
 
+  static_assert(kSamples % Pack::kWidth == 0);
   struct Points {
-    double v[kSamples];
+    alignas(64) double v[kSamples];
     Points() {
       const long double low = logl(kSegmentBegin), high = logl(kSegmentEnd),
                         pi = 3.141592653589793238462643383279502884L;
@@ -275,10 +277,10 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
   for (int64_t first = octaves.begin / kSegmentOctaves * kSegmentOctaves; first < octaves.end;
        first += kSegmentOctaves) {
     const double unit = from_bits(first << 52);
-    for (int i = 0; i < kSamples; ++i) {
-      double values[kFunctions];
-      sample(unit * points.v[i], values);
-      for (int j = 0; j < kFunctions; ++j) in[j][i] = values[j];
+    for (int i = 0; i < kSamples; i += Pack::kWidth) {
+      Vector<double> values[kFunctions];
+      for_all_lanes(unit * aligned(&points.v[i]), sample, values);
+      for (int j = 0; j < kFunctions; ++j) aligned(&in[j][i]) = values[j];
     }
     for (int64_t octave = first; octave < first + kSegmentOctaves; ++octave) {
       if (octave < octaves.begin || octave >= octaves.end) continue;

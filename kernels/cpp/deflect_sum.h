@@ -25,9 +25,6 @@ struct Candidates {
   }
 };
 
-// Lanes of 64-bit integers.
-typedef int64_t Index __attribute__((vector_size(kVectorBytes), may_alias));
-
 // Haloes and the rows that serve all points of a block. Arrays as those of Candidates, with room for one vector more.
 struct Entries {
   int count;

@@ -119,13 +119,14 @@ bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear
 
   const Radial<D> radial = radial_of(scene, scratch);
   if (radial.tables.transform == nullptr) return false;
-  const auto sample = [&](const Halo& halo, double v, double* values) {
+  const auto sample = [&](const Halo& halo, auto v, auto* values) {
     const int64_t i = number[&halo - halos];
-    double g[3];
+    decltype(v) g[3];
     radial.with_slopes(halo, v, 3, g);
     values[0] = halo.amplitude * g[0];
-    values[1] = direction.amplitude[i] * g[0] +
-                halo.amplitude * (direction.shape[2 * i] * g[1] + direction.shape[2 * i + 1] * g[2]);
+    values[1] = static_cast<double>(direction.amplitude[i]) * g[0] +
+                halo.amplitude * (static_cast<double>(direction.shape[2 * i]) * g[1] +
+                                  static_cast<double>(direction.shape[2 * i + 1]) * g[2]);
   };
   const auto closed = [&](const Halo& halo, double v, double* values, double* slope) {
     sample(halo, v, values);

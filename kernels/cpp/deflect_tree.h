@@ -143,6 +143,10 @@ class RayTree {
   const double* y() const { return y_; }
   const double* x() const { return x_; }
   const int32_t* order() const { return order_; }
+  int64_t bytes() const {
+    return places_.bytes() + starts_.bytes() + sorted_.bytes() + node_memory_.bytes() + ys_.bytes() + xs_.bytes() +
+           orders_.bytes();
+  }
 
  private:
   static bool is_finite(double v) { return v - v == 0; }

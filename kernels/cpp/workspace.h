@@ -31,6 +31,7 @@ class Buffer {
   T* get() const {
     return static_cast<T*>(data_);
   }
+  int64_t bytes() const { return bytes_; }
 
  private:
   void* data_ = nullptr;

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include <type_traits>
+
 #if defined(__CUDACC__)
 #define LENSKERN_INLINE static inline __host__ __device__
 #define LENSKERN_MEMBER inline __host__ __device__
@@ -22,6 +24,9 @@ template <class R>
 struct Dual {
   R v, d;
   LENSKERN_MEMBER Dual(R value = 0, R derivative = 0) : v(value), d(derivative) {}
+  template <class N>
+    requires std::is_arithmetic_v<N>
+  LENSKERN_MEMBER Dual(N value) : v(static_cast<R>(value)), d(0) {}
 
   friend LENSKERN_MEMBER Dual operator-(Dual a) { return {-a.v, -a.d}; }
   friend LENSKERN_MEMBER Dual operator+(Dual a, Dual b) { return {a.v + b.v, a.d + b.d}; }
