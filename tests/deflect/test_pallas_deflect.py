@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,32 +24,7 @@ MIXED = (Profile.NFW, Profile.TNFW, Profile.DPIE, Profile.POINT, Profile.SIS, Pr
 # Of the largest value: the sums are in another order, and compensated.
 TOLERANCE = {"float64": 1e-14, "float32": 2e-6}
 
-H200 = """
-platform_name: "CUDA"
-device_description_str: "NVIDIA H200"
-gpu_device_info {
-  cuda_compute_capability { major: 9 }
-  core_count: 132
-  threads_per_block_limit: 1024
-  threads_per_core_limit: 2048
-  threads_per_warp: 32
-  fpus_per_core: 128
-  block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535
-  block_dim_limit_z: 65535
-  registers_per_block_limit: 65536
-  registers_per_core_limit: 65536
-  shared_memory_per_block: 49152
-  shared_memory_per_block_optin: 232448
-  shared_memory_per_core: 233472
-  memory_bandwidth: 4800000000000
-  l2_cache_size: 52428800
-  clock_rate_ghz: 1.98
-  device_memory_size: 150754820096
-}
-dnn_version_info { major: 9 minor: 12 }
-runtime_version { major: 13 }
-"""
+H200 = (Path(__file__).parents[1] / "data" / "h200.txtpb").read_text(encoding="utf-8")
 
 
 def population(profiles, n=9, seed=0, dtype="float64"):

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,32 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The Pallas Triton backend is dep
 NO_GUESS = np.zeros((1, 0))
 
 # What the compiler has to know about an H200 on a machine without one.
-H200 = """
-platform_name: "CUDA"
-device_description_str: "NVIDIA H200"
-gpu_device_info {
-  cuda_compute_capability { major: 9 }
-  core_count: 132
-  threads_per_block_limit: 1024
-  threads_per_core_limit: 2048
-  threads_per_warp: 32
-  fpus_per_core: 128
-  block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535
-  block_dim_limit_z: 65535
-  registers_per_block_limit: 65536
-  registers_per_core_limit: 65536
-  shared_memory_per_block: 49152
-  shared_memory_per_block_optin: 232448
-  shared_memory_per_core: 233472
-  memory_bandwidth: 4800000000000
-  l2_cache_size: 52428800
-  clock_rate_ghz: 1.98
-  device_memory_size: 150754820096
-}
-dnn_version_info { major: 9 minor: 12 }
-runtime_version { major: 13 }
-"""
+H200 = (Path(__file__).parents[1] / "data" / "h200.txtpb").read_text(encoding="utf-8")
 
 
 interpreted = jax.jit(partial(kernel.solve, interpret=True), static_argnames=("tol", "max_iter"))

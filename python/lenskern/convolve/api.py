@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks, backends
-from . import cost, kernels, reference
+from . import cost, kernels, primitive, reference
 from .kernels import Separable
 from .plan import METHODS, Plan
 
@@ -112,6 +112,7 @@ def plan(kernel, shape, *, normalize=False, method=None, dtype=None, backend=Non
     if method is None:
         rank = None if factors is None else factors[0].shape[-2]
         method = cost.cheapest(shape, kernel_shape, rank, dtype, backend)
+    primitive.check(method, backend)
     if method == "separable" and factors is None:
         raise ValueError(
             f"method: got 'separable' with a kernel that is not known, when the function is traced, to be a sum of at "

@@ -15,7 +15,7 @@ from . import reference
 
 _LANES = {"fft": reference.fft, "direct": reference.direct, "separable": reference.separable}
 # What can run a method besides the reference.
-BACKENDS = {"fft": (), "direct": ("cpp",), "separable": ("cpp",)}
+BACKENDS = {"fft": ("pallas",), "direct": ("cpp",), "separable": ("cpp",)}
 _NDIMS = {"fft": (2, 2), "direct": (2, 2), "separable": (2, 2, 2)}
 
 
@@ -30,7 +30,7 @@ def convolve(image, factors, *, method, transposed=False, backend=None):
         `reference` take them.
     method : {"fft", "direct", "separable"}
     transposed : bool
-    backend : {None, "reference", "cpp"}
+    backend : {None, "reference", "cpp", "pallas"}
 
     Returns
     -------
@@ -41,15 +41,26 @@ def convolve(image, factors, *, method, transposed=False, backend=None):
     return PRIMITIVES[method].bind(*operands, transposed=transposed, backend=backend)[0]
 
 
-def _choose(method, platform, *avals, transposed, backend):
+def check(method, backend):
+    """Raise `NotImplementedError` unless a backend runs a method."""
     if backend not in (None, "reference", *BACKENDS[method]):
-        raise NotImplementedError(f"backend {backend!r} does not run method {method!r}; use backend=None")
+        runs = " or ".join(repr(name) for name, names in BACKENDS.items() if backend in names) or "no method"
+        raise NotImplementedError(f"backend {backend!r} runs {runs}, got method {method!r}; use backend=None")
+
+
+def _choose(method, platform, *avals, transposed, backend):
+    check(method, backend)
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
     compiled = platform == "cpu" and "cpp" in BACKENDS[method] and backends.availability("cpp").available
     if backend == "cpp" or (backend is None and compiled):
         _ffi.register_cpp()
         return partial(jax.ffi.ffi_lowering(f"lenskern_convolve_{method}"), transposed=transposed)
+    if backend == "pallas":
+        from lenskern._kernels.pallas import convolve as pallas
+
+        kernel = partial(pallas.convolve, transposed=transposed, interpret=platform != "cuda")
+        return mlir.lower_fun(_primitive.on_flat_lanes(kernel, _NDIMS[method]))
     lanes = _LANES[method]
     return mlir.lower_fun(lambda *operands: [lanes(*operands, transposed=transposed)])
 
