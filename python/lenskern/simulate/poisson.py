@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.extend.random import threefry2x32_p
 from jax.interpreters import mlir
 
-from .. import _checks, _primitive, backends
+from .. import _checks, _ffi, _primitive, backends
 from . import poisson_reference as reference
 
 __all__ = ["poisson"]
@@ -105,6 +105,9 @@ def _choose(platform, seed, rate, *, backend):
         raise NotImplementedError(f"backend {backend!r} has no Poisson sampler; use backend=None")
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
+    if backend == "cpp" or (backend is None and platform == "cpu" and backends.availability("cpp").available):
+        _ffi.register_cpp()
+        return jax.ffi.ffi_lowering(_TARGET)
     return _lower_reference
 
 

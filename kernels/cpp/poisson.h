@@ -1,0 +1,31 @@
+// Poisson draws as the handler passes them to the kernel of an instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "crew.h"
+
+namespace lenskern {
+
+// Counts (n,) of the rates (n,) for a seed of two words; D is the type of the arrays.
+template <class D>
+using PoissonKernel = void (*)(const uint32_t* seed, int64_t n, const D* rate, D* counts, Crew::Worker&);
+
+// That of the processor that this runs on.
+template <class D>
+PoissonKernel<D> poisson_kernel();
+
+namespace baseline {
+template <class D>
+PoissonKernel<D> poisson_kernel();
+}
+namespace avx2 {
+template <class D>
+PoissonKernel<D> poisson_kernel();
+}
+namespace avx512 {
+template <class D>
+PoissonKernel<D> poisson_kernel();
+}
+
+}  // namespace lenskern
