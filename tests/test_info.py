@@ -17,14 +17,16 @@ def test_every_backend_is_reported(report):
     assert [backend["name"] for backend in report["backends"]] == list(backends.NAMES)
     for backend in report["backends"]:
         assert backend["reason"]
-        assert (backend["self_check"] is None) == (not backend["available"])
+        operations = [check["operation"] for check in backend["self_checks"]]
+        assert operations == (["nnls", "deflect"] if backend["available"] else [])
 
 
 def test_available_backends_pass(report):
     for backend in report["backends"]:
         if backend["available"]:
-            assert backend["self_check"]["passed"], backend
-            assert backend["self_check"]["max_error"] <= info.TOLERANCE
+            for check in backend["self_checks"]:
+                assert check["passed"] is not False, backend
+                assert check["passed"] is None or check["max_error"] <= info.TOLERANCE
 
 
 def test_versions_and_devices(report):
@@ -41,7 +43,7 @@ def test_text_and_subcommand(capsys):
     assert __main__.main(["info"]) == 0
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in backends.NAMES)
-    assert "self-check passed" in text and "FAILED" not in text
+    assert "self-check of nnls passed" in text and "self-check of deflect passed" in text and "FAILED" not in text
 
 
 def test_unavailable_backend_is_no_failure(monkeypatch, capsys):
@@ -69,13 +71,30 @@ def test_faulty_backend_fails_the_command(monkeypatch, capsys, fault):
     monkeypatch.setattr(info, "_solve", faulty)
     monkeypatch.setattr(info.backends, "availability", lambda name: backends.Availability(True, "here"))
     assert info.main(["--json"]) == 1
-    checks = {b["name"]: b["self_check"] for b in json.loads(capsys.readouterr().out)["backends"]}
+    checks = {b["name"]: b["self_checks"][0] for b in json.loads(capsys.readouterr().out)["backends"]}
     assert checks["reference"]["passed"] and not checks["cpp"]["passed"]
     if fault == "raises":
         assert checks["cpp"]["detail"] == "RuntimeError: no such instruction"
 
 
+def test_faulty_sum_fails(monkeypatch):
+    deflections = info._deflections
+    monkeypatch.setattr(info, "_deflections", lambda name, *rest: deflections("reference", *rest) * (1 + 1e-6))
+    assert info._self_check("reference", "deflect")["passed"] is False
+    monkeypatch.setattr(info, "_deflections", lambda name, *rest: deflections("reference", *rest))
+    assert info._self_check("cpp", "deflect")["passed"] is True
+
+
+def test_operation_that_a_backend_does_not_have_is_no_failure(monkeypatch):
+    def missing(name, *rest):
+        raise NotImplementedError("backend 'pallas': no such sum")
+
+    monkeypatch.setattr(info, "_deflections", missing)
+    check = info._self_check("pallas", "deflect")
+    assert check["passed"] is None and "no such sum" in check["detail"]
+
+
 def test_faulty_reference_fails(monkeypatch):
     solve = info._solve
     monkeypatch.setattr(info, "_solve", lambda name, Q, q: (solve(name, Q, q)[0] * 1.001, np.ones(len(q), bool)))
-    assert not info._self_check("reference")["passed"]
+    assert not info._self_check("reference", "nnls")["passed"]

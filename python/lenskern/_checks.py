@@ -57,6 +57,18 @@ def positive_float(name: str, value: Any) -> float:
     return number
 
 
+def known_values(name: str, array: jax.Array, length: bool, may_be_zero: bool = False) -> None:
+    """Refuse numbers that are not finite and lengths that are out of range; nothing is known of traced ones."""
+    if isinstance(array, jax.core.Tracer):
+        return
+    values = np.asarray(array)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: got {values[~np.isfinite(values)][0]}, expected finite numbers")
+    bad = values[values < 0] if may_be_zero else values[values <= 0]
+    if length and bad.size:
+        raise ValueError(f"{name}: got {bad[0]}, expected {'at least' if may_be_zero else 'above'} 0 arcsec")
+
+
 def positive_int(name: str, value: Any) -> int:
     """An integer of at least one that fits 32 bits, known at trace time."""
     if isinstance(value, jax.core.Tracer):

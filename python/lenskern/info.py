@@ -9,11 +9,11 @@ from importlib import metadata
 import jax
 import numpy as np
 
-from . import __version__, _ffi, backends, nnls
+from . import __version__, _ffi, backends, deflect, nnls
 
 __all__ = ["add_arguments", "collect", "main", "run"]
 
-TOLERANCE = 1e-9  # of max|x|, float64, on a well-conditioned problem
+TOLERANCE = 1e-9  # relative to the largest number, float64
 
 
 def collect():
@@ -23,8 +23,9 @@ def collect():
     -------
     dict
         `versions`: name to version, None where unknown. `devices`: a list of platform, kind and id. `backends`: a list
-        of name, available, reason and self_check, which is None for a backend that is not available, otherwise a dict
-        of passed, max_error (of max|x|, None where there is no answer) and detail.
+        of name, available, reason and self_checks, which is empty for a backend that is not available, otherwise a list
+        of operation, passed (None where the backend does not have the operation), max_error (relative, None where there
+        is no answer) and detail.
     """
     return {"versions": _versions(), "devices": _devices(), "backends": [_backend(name) for name in backends.NAMES]}
 
@@ -49,8 +50,8 @@ def run(arguments):
     """
     report = collect()
     print(json.dumps(report, indent=2) if arguments.json else _text(report))
-    checks = [backend["self_check"] for backend in report["backends"]]
-    return int(any(check is not None and not check["passed"] for check in checks))
+    checks = [check for backend in report["backends"] for check in backend["self_checks"]]
+    return int(any(check["passed"] is False for check in checks))
 
 
 def main(argv=None):
@@ -86,27 +87,71 @@ def _devices():
 
 def _backend(name):
     status = backends.availability(name)
-    check = _self_check(name) if status.available else None
-    return {"name": name, "available": status.available, "reason": status.reason, "self_check": check}
+    checks = [_self_check(name, operation) for operation in _OPERATIONS] if status.available else []
+    return {"name": name, "available": status.available, "reason": status.reason, "self_checks": checks}
 
 
-def _self_check(name):
-    """Solve a small batch with one backend and compare it with the reference."""
-    Q, q = _problem()
+def _self_check(name, operation):
+    """Run one operation on a small batch with one backend."""
+    result = {"operation": operation, "passed": None, "max_error": None}
     try:
         # Errors of any kind are the finding here: a broken backend must not keep the others from being reported.
-        expected, _ = _solve("reference", Q, q)
-        x, certified = _solve(name, Q, q)
-    except Exception as error:
-        return {"passed": False, "max_error": None, "detail": f"{type(error).__name__}: {error}"}
+        error, passed, detail = _OPERATIONS[operation](name)
+    except NotImplementedError as missing:
+        return result | {"detail": str(missing)}
+    except Exception as fault:
+        return result | {"passed": False, "detail": f"{type(fault).__name__}: {fault}"}
+    # False for NaN
+    return result | {"passed": bool(error <= TOLERANCE) and passed, "max_error": float(error), "detail": detail}
+
+
+def _check_nnls(name):
+    Q, q = _problem()
+    expected, _ = _solve("reference", Q, q)
+    x, certified = _solve(name, Q, q)
     # The reference is held to the optimality conditions themselves, the others to the reference.
     error = _optimality_error(Q, q, x) if name == "reference" else np.abs(x - expected).max() / np.abs(expected).max()
-    within = bool(error <= TOLERANCE)  # False for NaN
-    if within and certified.all():
-        detail = f"{len(x)} problems solved and certified, error {error:.1e} of max|x|"
-    else:
-        detail = f"error {error:.1e} of max|x|, {int(certified.sum())} of {len(x)} certified"
-    return {"passed": within and bool(certified.all()), "max_error": float(error), "detail": detail}
+    detail = f"error {error:.1e} of max|x|, {int(certified.sum())} of {len(x)} certified"
+    return error, bool(certified.all()), detail
+
+
+def _check_deflect(name):
+    halos, grid = _haloes()
+    found = _deflections(name, halos, grid)
+    # The reference is held to the closed form of a point mass, the others to the reference.
+    expected = _point_masses(halos, grid) if name == "reference" else _deflections("reference", halos, grid)
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    return error, True, f"error {error:.1e} of the largest deflection at {found[..., 0].size} rays"
+
+
+_OPERATIONS = {"nnls": _check_nnls, "deflect": _check_deflect}
+
+
+def _haloes(lanes=2, n=6, rays=16):
+    """Centres and parameters of point masses with a softening, and a grid of rays."""
+    rng = np.random.default_rng(1)
+    parameters = {
+        "centre": rng.uniform(-1, 1, (lanes, n, 2)),
+        "einstein_radius": rng.uniform(0.05, 0.2, (lanes, n)),
+        "softening": rng.uniform(0.05, 0.1, (lanes, n)),
+    }
+    return parameters, np.stack(np.meshgrid(*[np.linspace(-1, 1, rays)] * 2, indexing="ij"), -1)
+
+
+def _deflections(name, halos, grid):
+    with jax.enable_x64(True), jax.default_device(_device(name)):
+
+        def one(parameters):
+            return deflect.plane(deflect.point_mass(**parameters), jax.numpy.asarray(grid), backend=name)
+
+        return np.asarray(jax.vmap(one)({key: jax.numpy.asarray(value) for key, value in halos.items()}))
+
+
+def _point_masses(halos, grid):
+    """θ_E² R/(R² + ε²) for each."""
+    d = grid[None, None] - halos["centre"][:, :, None, None]
+    square = (d**2).sum(-1) + halos["softening"][..., None, None] ** 2
+    return (halos["einstein_radius"][..., None, None, None] ** 2 * d / square[..., None]).sum(1)
 
 
 def _problem(lanes=4, K=24):
@@ -120,11 +165,14 @@ def _problem(lanes=4, K=24):
 
 
 def _solve(name, Q, q):
-    # The compiled CPU kernels need the CPU, also where a GPU is the default device.
-    device = jax.devices("cpu")[0] if name in ("reference", "cpp") else jax.devices()[0]
-    with jax.enable_x64(True), jax.default_device(device):
+    with jax.enable_x64(True), jax.default_device(_device(name)):
         solution = jax.vmap(lambda b: nnls.solution(Q, b, backend=name))(jax.numpy.asarray(q))
         return np.asarray(solution.x), np.asarray(solution.certified)
+
+
+def _device(name):
+    # The compiled CPU kernels need the CPU, also where a GPU is the default device.
+    return jax.devices("cpu")[0] if name in ("reference", "cpp") else jax.devices()[0]
 
 
 def _optimality_error(Q, q, x):
@@ -142,9 +190,9 @@ def _text(report):
     for backend in report["backends"]:
         available = "available" if backend["available"] else "not available"
         lines += [f"  {backend['name']:10} {available}: {backend['reason']}"]
-        check = backend["self_check"]
-        if check is not None:
-            lines += [f"  {'':10} self-check {'passed' if check['passed'] else 'FAILED'}: {check['detail']}"]
+        for check in backend["self_checks"]:
+            verdict = {True: "passed", False: "FAILED", None: "not possible"}[check["passed"]]
+            lines += [f"  {'':10} self-check of {check['operation']} {verdict}: {check['detail']}"]
     return "\n".join(lines)
 
 

@@ -90,6 +90,17 @@ INVALID = {
 }
 
 
+def test_bad_table_has_a_status():
+    values = jnp.ones((2, 3, 4)).at[1, 0, 0].set(jnp.nan)
+    tables = deflect.RadialTables(values, -2.0, 2.0)
+    found = deflect.from_table(jnp.zeros((2, 2)), 1.0, 1.0, tables).status()
+    assert found.tolist() == [deflect.HaloStatus.VALID, deflect.HaloStatus.BAD_TABLE]
+    mixed = deflect.concatenate(
+        [deflect.sis(jnp.zeros((1, 2)), 1.0), deflect.from_table(jnp.zeros((2, 2)), 1.0, 1.0, tables)]
+    )
+    assert mixed.status().tolist() == [0, 0, deflect.HaloStatus.BAD_TABLE]
+
+
 @pytest.mark.parametrize("n", [3, 30])
 @pytest.mark.parametrize("name", INVALID)
 def test_invalid_halo_stays_in_its_lane(backend, name, n, pixels):

@@ -258,3 +258,17 @@ def test_bad_input():
         sidm.isothermal_nfw(centre, 0.1, 1.0, jnp.ones((3, 1)))
     with pytest.raises(ValueError, match="scale_radius: got -1"):
         sidm.parametric_sidm(centre, 0.1, -1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: sidm.parametric_sidm(jnp.zeros((1, 2)), 0.1, 0.5, 0.3, truncation_radius=-1.0), "truncation_radius"),
+        (lambda: sidm.parametric_sidm(jnp.zeros((1, 2)), 0.1, 0.5, jnp.nan), "collapse_fraction"),
+        (lambda: sidm.isothermal_nfw(jnp.zeros((1, 2)), 0.1, 0.5, 0.0), "interaction_radius"),
+        (lambda: sidm.isothermal_nfw(jnp.zeros((1, 2)), 0.1, 0.5, 0.2, truncation_radius=-1.0), "truncation_radius"),
+    ],
+)
+def test_known_lengths_out_of_range(make, name):
+    with pytest.raises(ValueError, match=f"{name}: got"):
+        make()

@@ -35,6 +35,7 @@ class HaloStatus(IntEnum):
     BAD_SCALE = 2
     BAD_SHAPE = 3
     UNKNOWN_PROFILE = 4
+    BAD_TABLE = 5
 
     @property
     def sentence(self):
@@ -47,6 +48,7 @@ class HaloStatus(IntEnum):
             "core below 0 or, for the dual pseudo-isothermal profile, not below the truncation radius.",
             HaloStatus.UNKNOWN_PROFILE: "The profile code of the halo is not one of `Halos.profiles`, or there is no "
             "such radial table.",
+            HaloStatus.BAD_TABLE: "The radial table of the halo holds NaN or infinity.",
         }[self]
 
 
@@ -146,15 +148,18 @@ class Halos:
         numbers = [self.centre[..., 0], self.centre[..., 1], self.amplitude, self.scale, p, q]
         finite = jnp.stack([jnp.isfinite(x) for x in numbers]).all(0)
         known = jnp.zeros(self.mask.shape, bool)
-        shaped = jnp.ones(self.mask.shape, bool)
+        shaped = tabulated = jnp.ones(self.mask.shape, bool)
         for kind in self.profiles:
             here = self.profile == kind
             if kind == Profile.TABLE:
-                rows = 0 if self.tables is None else self.tables.values.shape[-3]
-                here = (self.profile >= kind) & (self.profile < kind + rows)
+                rows = jnp.ones(0, bool) if self.tables is None else jnp.isfinite(self.tables.values).all((-2, -1))
+                here = (self.profile >= kind) & (self.profile < kind + len(rows))
+                if len(rows):
+                    tabulated &= ~here | rows[jnp.clip(self.profile - kind, 0, len(rows) - 1)]
             known |= here
             shaped &= ~here | _shape_in_range(kind, p, q)
-        status = jnp.where(shaped, HaloStatus.VALID, HaloStatus.BAD_SHAPE)
+        status = jnp.where(tabulated, HaloStatus.VALID, HaloStatus.BAD_TABLE)
+        status = jnp.where(shaped, status, HaloStatus.BAD_SHAPE)
         status = jnp.where(self.scale > 0, status, HaloStatus.BAD_SCALE)
         status = jnp.where(finite, status, HaloStatus.NOT_FINITE)
         status = jnp.where(known, status, HaloStatus.UNKNOWN_PROFILE)
@@ -495,17 +500,8 @@ def _halos(kind, centre, amplitude, scale, *shapes, amplitude_per_scale=False):
 def _check_values(kind, arrays, scale, shapes):
     """Refuse lengths that are out of range and known now; those that are traced are left to `Halos.status`."""
     for name, array in arrays.items():
-        if isinstance(array, jax.core.Tracer):
-            continue
-        values = np.asarray(array)
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name}: got {values[~np.isfinite(values)][0]}, expected finite numbers")
-        if name not in scale and all(name not in shape for shape in shapes):
-            continue
-        core = name in ("core_radius", "softening")
-        bad = values[values < 0] if core else values[values <= 0]
-        if bad.size:
-            raise ValueError(f"{name}: got {bad[0]}, expected {'at least' if core else 'above'} 0 arcsec")
+        length = name in scale or any(name in shape for shape in shapes)
+        _checks.known_values(name, array, length, name in ("core_radius", "softening"))
     known = [x for x in arrays.values() if not isinstance(x, jax.core.Tracer)]
     if kind == Profile.DPIE and len(known) == len(arrays):
         core, outer = np.asarray(arrays["core_radius"]), np.asarray(arrays["truncation_radius"])

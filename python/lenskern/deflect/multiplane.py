@@ -264,7 +264,10 @@ def bucket_size(n):
 
 
 def _redshifts(redshifts, source):
-    values = [*redshifts, source]
+    try:
+        values = [*redshifts, source]
+    except TypeError:
+        raise ValueError(f"redshifts: got {type(redshifts).__name__}, expected a sequence of scalars") from None
     for i, z in enumerate(values):
         if np.ndim(z) != 0:
             raise ValueError(f"redshifts: got shape {np.shape(z)}, expected scalars; use jax.vmap for a batch")
@@ -321,15 +324,23 @@ def _transport(redshifts, cosmology):
     if not isinstance(cosmology, distances.Cosmology) and not hasattr(cosmology, "comoving_transverse_distance"):
         cosmology = distances.from_astropy(cosmology)
     if isinstance(cosmology, distances.Cosmology):
-        z = jnp.stack([jnp.asarray(x, jnp.result_type(float)) for x in (0.0, *redshifts)])
-        between, stack = partial(distances.transverse_comoving_distance_between, cosmology), jnp.stack
-    else:
-        # By astropy in double precision, whether or not jax has it.
-        z, between, stack = np.array([0.0, *map(float, redshifts)]), partial(_astropy_between, cosmology), np.stack
+        return _traced_transport(cosmology, jnp.stack([jnp.asarray(x, jnp.result_type(float)) for x in redshifts]))
+    # By astropy in double precision, whether or not jax has it.
+    z = np.array([0.0, *map(float, redshifts)])
+    return jnp.asarray(_transport_weights(partial(_astropy_between, cosmology), z, np.stack))
+
+
+@jax.jit  # operation by operation it takes seconds
+def _traced_transport(cosmology, redshifts):
+    z = jnp.concatenate([jnp.zeros(1, redshifts.dtype), redshifts])
+    return _transport_weights(partial(distances.transverse_comoving_distance_between, cosmology), z, jnp.stack)
+
+
+def _transport_weights(between, z, stack):
     T, left = between(0.0, z), between(z[:-1], z[-1])
     stay = T[:-2] / T[1:-1] * left[1:] / left[:-1]
     lean = T[-1] / T[1:-1] * between(z[:-2], z[1:-1]) / left[:-1]
-    return jnp.asarray(stack([stay, lean], -1))
+    return stack([stay, lean], -1)
 
 
 def _astropy_between(cosmology, z1, z2):

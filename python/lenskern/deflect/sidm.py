@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
+from .. import _checks
 from . import halos as _halos
 from . import tables as _tables
 from . import universe as _universe
@@ -110,12 +111,15 @@ def parametric_sidm(centre, kappa_s, scale_radius, collapse_fraction, truncation
     Raises
     ------
     ValueError
-        For an argument of the wrong shape or dtype.
+        For an argument of the wrong shape, dtype or, where it is known at trace time, value.
     """
     dtype = _dtype(centre)
     parameters = [jnp.asarray(collapse_fraction, dtype) * jnp.asarray(collapse_boost, dtype)]
+    _checks.known_values("collapse_fraction", parameters[0], length=False)
     if truncation_radius is not None:
-        parameters.append(jnp.asarray(truncation_radius, dtype) / jnp.asarray(scale_radius, dtype))
+        radius = jnp.asarray(truncation_radius, dtype)
+        _checks.known_values("truncation_radius", radius, length=True)
+        parameters.append(radius / jnp.asarray(scale_radius, dtype))
     tables = parametric_sidm_tables(*_rows("collapse_fraction", parameters, centre))
     return _halos.from_table(centre, kappa_s, scale_radius, tables)
 
@@ -168,7 +172,7 @@ def isothermal_nfw(centre, kappa_s, scale_radius, interaction_radius, truncation
         Those of the NFW halo, as for `lenskern.deflect.nfw`.
     interaction_radius : scalar or (N,) array
         r₁ in arcsec, above 0 and below 3.97 r_s: there is no such core for a larger one, and the fields of all haloes
-        are NaN, though `Halos.status` does not look into tables.
+        are NaN.
     truncation_radius : scalar or (N,) array, optional
         r_t in arcsec.
 
@@ -180,11 +184,15 @@ def isothermal_nfw(centre, kappa_s, scale_radius, interaction_radius, truncation
     Raises
     ------
     ValueError
-        For an argument of the wrong shape or dtype.
+        For an argument of the wrong shape, dtype or, where it is known at trace time, value.
     """
     dtype = _dtype(centre)
     unit = jnp.asarray(scale_radius, dtype)
-    lengths = [jnp.asarray(x, dtype) / unit for x in (interaction_radius, truncation_radius) if x is not None]
+    lengths = []
+    for name, radius in (("interaction_radius", interaction_radius), ("truncation_radius", truncation_radius)):
+        if radius is not None:
+            _checks.known_values(name, jnp.asarray(radius, dtype), length=True)
+            lengths.append(jnp.asarray(radius, dtype) / unit)
     tables = isothermal_nfw_tables(*_rows("interaction_radius", lengths, centre))
     n = jnp.shape(centre)[0]
     amplitude = jnp.broadcast_to(jnp.asarray(kappa_s, dtype) * lengths[0], (n,))
