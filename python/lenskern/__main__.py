@@ -1,9 +1,10 @@
-"""`python -m lenskern COMMAND`: the command-line tools of lenskern."""
+"""`lenskern COMMAND` or `python -m lenskern COMMAND`: the command-line tools of lenskern."""
 
 import argparse
 import sys
 
 from . import __version__, info
+from .simulate.dataset import commands as dataset
 
 
 def main(argv=None):
@@ -19,11 +20,13 @@ def main(argv=None):
     int
         Exit code.
     """
-    parser = argparse.ArgumentParser(prog="python -m lenskern", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="lenskern", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"lenskern {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info.add_arguments(commands.add_parser("info", help="versions, devices and a self-check of every backend"))
-    return info.run(parser.parse_args(argv))
+    dataset.add_commands(commands)
+    arguments = parser.parse_args(argv)
+    return (info if arguments.command == "info" else dataset).run(arguments)
 
 
 if __name__ == "__main__":
