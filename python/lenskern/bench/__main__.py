@@ -8,6 +8,7 @@ NAMES = {
     "nnls": "non-negative systems of lens inversions, beside jaxnnls and autoarray",
     "deflect": "ray shooting through many haloes, beside JAXtronomy, lenstronomy, caustics, autolens and paltax",
     "accuracy": "deflection, convergence and shear of every halo profile against 40 digits, beside other packages",
+    "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "survey": "all methods, tolerances and iteration caps on the same systems",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lenskern.bench import accuracy, cholesky, deflect, nnls, report, robustness, survey
+from lenskern.bench import accuracy, cholesky, convolve, deflect, nnls, report, robustness, survey
 
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
@@ -13,6 +13,7 @@ PAGES = (
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
+    ("convolve", "Convolution with a point spread function", convolve.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
 )
 
