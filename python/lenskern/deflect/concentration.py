@@ -11,7 +11,7 @@ from jax.scipy.special import erfc
 from .projection import chebyshev_points, to_coefficients
 from .roots import increasing_root
 
-__all__ = ["PLANCK15_SPECTRUM", "PowerSpectrum", "ludlow16_concentration"]
+__all__ = ["PLANCK15_SPECTRUM", "PowerSpectrum", "ludlow16_concentration", "mean_density", "rms_fluctuation"]
 
 # Ludlow et al. (2016): the mass inside r_s has assembled when progenitors above a fraction f of the final mass hold it,
 # at a critical density of 1/C of its mean density, for an Einasto profile with the index α.
@@ -99,8 +99,8 @@ def ludlow16_concentration(mass, redshift, scatter_sigma=0.0, spectrum=PLANCK15_
 def _ludlow16(mass, redshift, scatter_sigma, spectrum):
     dtype = mass.dtype
     table = _ln_variance_table(spectrum, dtype)
-    lagrangian = jnp.cbrt(3 * mass * spectrum.h / (4 * math.pi * _CRITICAL_DENSITY * spectrum.Om0))
-    variance = [jnp.exp(_interpolate(table, jnp.log(lagrangian) + s)) for s in (math.log(_F) / 3, 0.0)]
+    ln_r = _ln_lagrangian_radius(mass, spectrum)
+    variance = [jnp.exp(_interpolate(table, ln_r + s)) for s in (math.log(_F) / 3, 0.0)]
     spread = jnp.sqrt(2 * (variance[0] - variance[1]))
     shape = jnp.broadcast_shapes(spread.shape, redshift.shape)
     spread, redshift = jnp.broadcast_to(spread, shape), jnp.broadcast_to(redshift, shape)
@@ -119,6 +119,44 @@ def _ludlow16(mass, redshift, scatter_sigma, spectrum):
 
     ln_c = increasing_root(excess, jnp.zeros(shape, dtype), jnp.full(shape, math.log(1000), dtype))
     return jnp.exp(ln_c + _SCATTER_DEX * math.log(10) * scatter_sigma)
+
+
+def mean_density(spectrum=PLANCK15_SPECTRUM):
+    """Comoving mean density of matter in M_sun/Mpc³."""
+    return _CRITICAL_DENSITY * spectrum.Om0 * spectrum.h**2
+
+
+def rms_fluctuation(mass, redshift, spectrum=PLANCK15_SPECTRUM):
+    """σ(M, z): rms linear density contrast of spheres that hold the mass M on average.
+
+    Parameters
+    ----------
+    mass : array
+        M_sun, between 1e-6 and 1e18; NaN where it is outside of the range of the power spectrum.
+    redshift : array
+        At least 0.
+    spectrum : PowerSpectrum
+
+    Returns
+    -------
+    array
+        Of the shape that the arguments broadcast to.
+    """
+    dtype = jnp.result_type(mass, redshift, 0.0)
+    return _rms_fluctuation(jnp.asarray(mass, dtype), jnp.asarray(redshift, dtype), spectrum)
+
+
+@jax.jit
+def _rms_fluctuation(mass, redshift, spectrum):
+    dark = (1 - spectrum.Om0) / spectrum.Om0
+    growth = _growth(1 / (1 + redshift), dark) / _growth(jnp.ones((), mass.dtype), dark)
+    table = _ln_variance_table(spectrum, mass.dtype)
+    return growth * jnp.exp(_interpolate(table, _ln_lagrangian_radius(mass, spectrum)) / 2)
+
+
+def _ln_lagrangian_radius(mass, spectrum):
+    """ln R, in Mpc/h, of the sphere that holds the mass on average."""
+    return jnp.log(3 * mass * spectrum.h / (4 * math.pi * _CRITICAL_DENSITY * spectrum.Om0)) / 3
 
 
 def _einasto(c):
