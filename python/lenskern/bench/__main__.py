@@ -11,6 +11,7 @@ NAMES = {
     "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
+    "poisson": "Poisson draws of images, beside jax.random and NumPy",
     "survey": "all methods, tolerances and iteration caps on the same systems",
     "render": "write the results in benchmarks/ as a page of the documentation",
 }

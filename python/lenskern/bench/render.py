@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lenskern.bench import accuracy, cholesky, convolve, deflect, nnls, report, robustness, survey
+from lenskern.bench import accuracy, cholesky, convolve, deflect, nnls, poisson, report, robustness, survey
 
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
@@ -15,6 +15,7 @@ PAGES = (
     ("deflect", "Ray shooting through many haloes", deflect.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
+    ("poisson", "Poisson draws", poisson.text),
 )
 
 
