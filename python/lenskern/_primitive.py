@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 
 def batched_primitive(
     name: str,
-    core_ndims: Sequence[int],
+    core_ndims: Sequence[int] | Callable[..., Sequence[int]],
     results: Callable[..., Sequence[tuple[tuple[int, ...], Any]]],
     choose: Callable[..., Callable],
 ) -> Primitive:
@@ -29,7 +29,7 @@ def batched_primitive(
     name
         Name of the primitive.
     core_ndims
-        Number of trailing, unbatched axes of each operand.
+        Number of trailing, unbatched axes of each operand, or what gives it for ``**params``.
     results
         ``results(*core_operands, **params)`` gives (core shape, dtype) of each result; ``core_operands`` are
         `jax.ShapeDtypeStruct` of one lane.
@@ -41,8 +41,9 @@ def batched_primitive(
     primitive.multiple_results = True
 
     def abstract_eval(*operands, **params):
-        batch = batch_shape(operands, core_ndims)
-        core = [jax.ShapeDtypeStruct(x.shape[x.ndim - n :], x.dtype) for x, n in zip(operands, core_ndims, strict=True)]
+        ndims = core_ndims(**params) if callable(core_ndims) else core_ndims
+        batch = batch_shape(operands, ndims)
+        core = [jax.ShapeDtypeStruct(x.shape[x.ndim - n :], x.dtype) for x, n in zip(operands, ndims, strict=True)]
         return [ShapedArray(batch + tuple(shape), dtype) for shape, dtype in results(*core, **params)]
 
     def batch(operands, dims, **params):
@@ -127,3 +128,11 @@ def on_flat_lanes(function: Callable, core_ndims: Sequence[int]) -> Callable:
         return [x[: math.prod(batch)].reshape(batch + x.shape[1:]) for x in function(*flat)]
 
     return apply
+
+
+def summed(cotangent: Any, operand: Any) -> Any:
+    """The cotangent of a linear operand: where lanes share it, the sum over them; None for an operand that is known."""
+    if not ad.is_undefined_primal(operand):
+        return None
+    shared = [i for i, (n, m) in enumerate(zip(cotangent.shape, operand.aval.shape, strict=True)) if m == 1 and n != 1]
+    return cotangent.sum(shared, keepdims=True) if shared else cotangent

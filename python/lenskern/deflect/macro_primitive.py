@@ -78,20 +78,12 @@ def _differentiate(primals, tangents, **params):
 
 def _transpose_tangent(cotangents, grid, parameters, *linear, **params):
     results = adjoint_p.bind(grid, parameters, ad.instantiate_zeros(cotangents[0]), **params)
-    return [None, None, *map(_summed, results, linear)]
+    return [None, None, *map(_primitive.summed, results, linear)]
 
 
 def _transpose_adjoint(cotangents, grid, parameters, cotangent, **params):
     (result,) = tangent_p.bind(grid, parameters, *map(ad.instantiate_zeros, cotangents), **params)
-    return [None, None, _summed(result, cotangent)]
-
-
-def _summed(cotangent, operand):
-    """The cotangent of an operand that lanes share is the sum over them."""
-    if not ad.is_undefined_primal(operand):
-        return None
-    shared = [i for i, (n, m) in enumerate(zip(cotangent.shape, operand.aval.shape, strict=True)) if m == 1 and n != 1]
-    return cotangent.sum(shared, keepdims=True) if shared else cotangent
+    return [None, None, _primitive.summed(result, cotangent)]
 
 
 def _by_reference(lane, ndims):

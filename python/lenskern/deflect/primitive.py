@@ -179,21 +179,13 @@ def _transpose_tangent(cotangents, *parts, **params):
     constants, linear = parts[: len(NDIMS)], parts[len(NDIMS) :]
     (cotangent,) = cotangents
     results = adjoint_p.bind(*constants, ad.instantiate_zeros(cotangent), **params)
-    return [None] * len(NDIMS) + [_summed(x, y) for x, y in zip(results, linear, strict=True)]
-
-
-def _summed(cotangent, operand):
-    """The cotangent of an operand that lanes share is the sum over them."""
-    if not ad.is_undefined_primal(operand):
-        return None
-    shared = [i for i, (n, m) in enumerate(zip(cotangent.shape, operand.aval.shape, strict=True)) if m == 1 and n != 1]
-    return cotangent.sum(shared, keepdims=True) if shared else cotangent
+    return [None] * len(NDIMS) + [_primitive.summed(x, y) for x, y in zip(results, linear, strict=True)]
 
 
 def _transpose_adjoint(cotangents, *parts, **params):
     constants, cotangent = parts[: len(NDIMS)], parts[-1]
     result = tangent_p.bind(*constants, *map(ad.instantiate_zeros, cotangents), **params)[0]
-    return [None] * len(NDIMS) + [_summed(result, cotangent)]
+    return [None] * len(NDIMS) + [_primitive.summed(result, cotangent)]
 
 
 def _differentiate_by_reference(lane, ndims):

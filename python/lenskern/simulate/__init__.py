@@ -1,5 +1,6 @@
 """Images of lensed sources from parameters and a key."""
 
+from .batches import batch
 from .halo_model import HaloModel, Truncation
 from .image import System, simulate
 from .light import Gaussian, ImageSource, Sersic, SersicCore
@@ -28,6 +29,7 @@ __all__ = [
     "System",
     "Truncation",
     "WarmSuppression",
+    "batch",
     "half_mode_mass",
     "plane_redshifts",
     "radial_over_sampling",

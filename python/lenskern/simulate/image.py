@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from .. import deflect
 from .microbatch import in_pieces
+from .noise import add_noise
 from .scene import Scene
 
 __all__ = ["System", "simulate"]
@@ -41,7 +42,7 @@ class System:
     lens_light_plane: int | None = dataclasses.field(default=None, metadata={"static": True})
 
 
-def simulate(scene, theta, key, *, noise=True):
+def simulate(scene, theta, key, *, noise=True, with_overflow=False):
     """Simulate the image of a lensed source.
 
     A pure function: compiled, and to be used under `jax.jit`, `jax.vmap`, `jax.grad` and `jax.jvp`. Same key, same
@@ -56,11 +57,14 @@ def simulate(scene, theta, key, *, noise=True):
         Key of `jax.random`, for the populations that the model draws and for the noise.
     noise : bool
         False gives the mean image.
+    with_overflow : bool
+        Whether `System.overflow` is returned too.
 
     Returns
     -------
-    (H, W) array
-        Image in ``scene.unit``; NaN where haloes did not fit (`System.overflow`) or parameters are out of range.
+    (H, W) array, or a pair of it and a scalar integer
+        Image in ``scene.unit``; NaN where haloes did not fit (`System.overflow`), parameters are out of range, or the
+        light with the sky is negative and noise is asked for.
 
     Raises
     ------
@@ -69,7 +73,10 @@ def simulate(scene, theta, key, *, noise=True):
     """
     if not isinstance(scene, Scene):
         raise ValueError(f"scene: got {type(scene).__name__}, expected lenskern.simulate.Scene")
-    return _simulate(scene, theta, key, bool(noise))
+    if scene.model is None:
+        _require_system("theta", theta)
+    image, overflow = _simulate(scene, theta, key, bool(noise))
+    return (image, overflow) if with_overflow else image
 
 
 @partial(jax.jit, static_argnames="noise")
@@ -79,15 +86,18 @@ def _simulate(scene, theta, key, noise):
 
 def _image(scene, theta, key, noise):
     # Streams of their own, so that no noise depends on what a model draws.
-    of_model, _ = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    of_model, of_noise = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     system = theta if scene.model is None else scene.model(theta, of_model)
-    if not isinstance(system, System):
-        raise ValueError(f"{'theta' if scene.model is None else 'model'}: got {type(system).__name__}, expected System")
+    _require_system("model", system)
     image = _convolved(scene, _binned(scene, _light(scene, system)))
-    image = jnp.where(jnp.asarray(system.overflow) > 0, jnp.nan, image)
-    if noise:
-        raise NotImplementedError("noise: not there yet, use noise=False")
-    return image
+    overflow = jnp.asarray(system.overflow)
+    image = jnp.where(overflow > 0, jnp.nan, image)
+    return _observed(scene, image, of_noise if noise else None), overflow
+
+
+def _require_system(name, value):
+    if not isinstance(value, System):
+        raise ValueError(f"{name}: got {type(value).__name__}, expected lenskern.simulate.System")
 
 
 def _light(scene, system):
@@ -112,7 +122,7 @@ def _binned(scene, light):
     means, start = [], 0
     for size, count in scene.groups:
         end = start + size**2 * count
-        means.append(light[start:end].reshape(count, size**2).mean(-1))
+        means.append(light[start:end].reshape(count, size**2).sum(-1) * (1 / size**2))
         start = end
     return jnp.concatenate(means)[scene.order].reshape(scene.padded_shape)
 
@@ -120,4 +130,20 @@ def _binned(scene, light):
 def _convolved(scene, image):
     if scene.psf is None:
         return image
-    return jax.scipy.signal.fftconvolve(image, scene.psf, mode="valid")
+    (top, _), (left, _) = scene.margins
+    return scene.psf(image)[top : top + scene.shape[0], left : left + scene.shape[1]]
+
+
+def _observed(scene, image, key):
+    """The image in the unit of the scene; with noise unless there is no key."""
+    background = scene.background
+    if scene.unit == "counts" or key is not None:
+        if scene.exposure_time is None:
+            raise ValueError("scene.exposure_time: got None, expected seconds, or noise=False")
+        image, background = image * scene.exposure_time, background * scene.exposure_time
+    if key is not None:
+        options = {"read_noise": scene.read_noise, "subtract_background": scene.subtract_background}
+        image = add_noise(image, key, background=background, unit="counts", **options)
+    elif not scene.subtract_background:
+        image = image + background
+    return image * (1 / scene.exposure_time) if scene.unit != "counts" and key is not None else image

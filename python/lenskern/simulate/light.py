@@ -1,6 +1,7 @@
 """Light profiles, in autogalaxy's parameters, and an image as a source."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ from .. import _checks
 from .._parameters import check_grid, check_range, clamped, scalar, vector
 
 __all__ = ["Gaussian", "ImageSource", "Sersic", "SersicCore"]
+
+# Here rays are multiplied by inverses: divisions of an array by a scalar XLA rounds in one way or another.
 
 # Radii below these times the effective radius or the break radius count as the centre, where derivatives are 0.
 _CENTRE = 1e-15
@@ -62,8 +65,8 @@ class Light:
 class Sersic(Light):
     """Sérsic (1968) profile: I = I_e exp(−b_n ((ξ/R_e)^(1/n) − 1)), ξ² = q x² + y²/q along the principal axes.
 
-    b_n is the series of Ciotti & Bertin (1999) to n⁻⁴, as in autogalaxy: R_e encloses half the light to 1e-6 and better
-    for n > 0.5.
+    b_n is the series of Ciotti & Bertin (1999) to n⁻⁴, as in autogalaxy: the light within R_e is half of all to 1e-4 at
+    n = 0.6, 2e-5 at n = 1 and 1e-7 at n = 4.
 
     Attributes
     ----------
@@ -96,8 +99,8 @@ class Sersic(Light):
     def _brightness(self, grid):
         (radius, n), valid = self._positive(grid, "effective_radius", "sersic_index")
         f, square = self._ellipse(grid)
-        log, at_centre = _log(square / ((1 - f**2) * radius**2), _CENTRE)
-        power = jnp.where(at_centre, 0, jnp.exp(log / (2 * n)))
+        log, at_centre = _log(square * (1 / ((1 - f**2) * radius**2)), _CENTRE)
+        power = jnp.where(at_centre, 0, jnp.exp(log * (0.5 / n)))
         return scalar("intensity", self.intensity, grid) * valid * jnp.exp(-_b(n) * (power - 1))
 
 
@@ -137,13 +140,13 @@ class SersicCore(Light):
         names = ("effective_radius", "sersic_index", "radius_break", "alpha")
         (radius, n, radius_break, alpha), valid = self._positive(grid, *names)
         f, square = self._ellipse(grid)
-        log, _ = _log(square / ((1 - f**2) * radius_break**2), _CORE_CENTRE)
+        log, _ = _log(square * (1 / ((1 - f**2) * radius_break**2)), _CORE_CENTRE)
         # In logarithms of 1 + (ξ/r_b)^α, which neither overflow nor cancel.
         log = alpha / 2 * log
         outer = jnp.logaddexp(log, 0)
-        core = scalar("gamma", self.gamma, grid) / alpha * (outer - log - jnp.log(2.0).astype(grid.dtype))
+        core = scalar("gamma", self.gamma, grid) / alpha * (outer - log - math.log(2))
         scale, at_break = _b(n) * (radius_break / radius) ** (1 / n), 2 ** (1 / (alpha * n))
-        exponent = core - scale * (jnp.exp(outer / (alpha * n)) - at_break)
+        exponent = core - scale * (jnp.exp(outer * (1 / (alpha * n))) - at_break)
         return scalar("intensity", self.intensity, grid) * valid * jnp.exp(exponent)
 
 
@@ -170,7 +173,7 @@ class Gaussian(Light):
     def _brightness(self, grid):
         (sigma,), valid = self._positive(grid, "sigma")
         f, square = self._ellipse(grid)
-        exponent = -square / (2 * ((1 + f) * sigma) ** 2)
+        exponent = square * (-0.5 / ((1 + f) * sigma) ** 2)
         return scalar("intensity", self.intensity, grid) * valid * jnp.exp(exponent)
 
 
@@ -202,7 +205,7 @@ class ImageSource(Light):
         if image.ndim != 2 or 0 in image.shape:
             raise ValueError(f"image: got shape {image.shape}, expected (H, W); use jax.vmap for a batch")
         (pixel_scale,), valid = self._positive(grid, "pixel_scale")
-        y, x = ((grid - vector("centre", self.centre, grid)) / pixel_scale).T
+        y, x = ((grid - vector("centre", self.centre, grid)) * (1 / pixel_scale)).T
         # A border of zeros around the image; all that is farther out is clamped to it.
         height, width = image.shape
         row, down = _cell((height + 1) / 2 - y, height + 1)
@@ -222,8 +225,10 @@ def _log(ratio, floor):
 
 def _b(n):
     """b_n of Ciotti & Bertin (1999), equation 18."""
-    terms = (-1 / 3, 4 / 405, 46 / 25515, 131 / 1148175, -2194697 / 30690717750)
-    return 2 * n + sum(term / n**power for power, term in enumerate(terms))
+    value, inverse = 0.0, 1 / n
+    for term in (-2194697 / 30690717750, 131 / 1148175, 46 / 25515, 4 / 405, -1 / 3):
+        value = value * inverse + term
+    return 2 * n + value
 
 
 def _cell(position, last):

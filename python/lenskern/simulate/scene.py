@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import _checks, backends
+from .. import _checks, backends, convolve
+from .noise import UNITS
 
 __all__ = ["Scene", "radial_over_sampling"]
-
-UNITS = ("electrons_per_second", "counts")
 
 _DATA = ("rays", "order", "psf", "exposure_time", "background", "read_noise")
 _STATIC = (
@@ -41,11 +40,11 @@ class Scene:
         Width of a pixel in arcsec.
     over_sampling : int or (H, W) array of int
         Each pixel is the mean of so many by so many points; `radial_over_sampling` makes an adaptive map.
-    psf : (h, w) array or lenskern.convolve.Gaussian, optional
-        Kernel of the point-spread function, one value for each pixel. What it drags in from outside the image is
-        computed there.
+    psf : (h, w) array or lenskern.convolve.Separable, optional
+        Kernel of the point-spread function, one value for each pixel; `lenskern.convolve.gaussian` makes one. What it
+        drags in from outside the image is computed there.
     normalize_psf : bool
-        Whether an array is divided by its sum.
+        Whether the kernel is divided by its sum.
     margin_over_sampling : int
         Over-sampling of the pixels outside the image, 1 as in autolens.
     exposure_time : scalar, optional
@@ -75,8 +74,9 @@ class Scene:
     ----------
     rays : (n, 2) array
         Where rays are traced, (y, x) in arcsec.
-    kernel_shape, padded_shape : (int, int)
-        Of the kernel, and of the image with what the kernel drags in.
+    padded_shape : (int, int)
+        Of the image with what the kernel drags in.
+    psf : lenskern.convolve.Plan or None
 
     Raises
     ------
@@ -118,13 +118,15 @@ class Scene:
             raise ValueError(f"model: got {type(model).__name__}, expected a callable, or None")
         if exposure_time is None and unit == "counts":
             raise ValueError("exposure_time: got None, expected seconds above 0 for unit='counts'")
-        self.psf = None if psf is None else _kernel(psf, normalize_psf, dtype)
-        margins = _margins((1, 1) if psf is None else self.psf.shape)
+        margins = _margins(psf)
         padded = np.pad(
             sizes, margins, constant_values=_checks.positive_int("margin_over_sampling", margin_over_sampling)
         )
         self.rays, self.order, self.groups = _rays(padded, margins, shape, pixel_scale, dtype)
         self.shape, self.pixel_scale, self.margins = shape, pixel_scale, margins
+        self.psf = None
+        if psf is not None:
+            self.psf = convolve.plan(psf, self.padded_shape, normalize=bool(normalize_psf), dtype=dtype)
         self.exposure_time = None if exposure_time is None else _number("exposure_time", exposure_time, dtype, 0, False)
         self.background = _number("background", background, dtype, 0)
         self.read_noise = _number("read_noise", read_noise, dtype, 0)
@@ -260,20 +262,12 @@ def _dtype(value):
     return _checks.float_array("dtype", np.zeros(0, dtype)).dtype
 
 
-def _kernel(value, normalize, dtype):
-    """The kernel of a PSF, checked."""
-    kernel = np.asarray(value)
-    if kernel.ndim != 2 or 0 in kernel.shape or not np.all(np.isfinite(kernel)):
-        raise ValueError(f"psf: got shape {kernel.shape}, expected (h, w) with finite values")
-    total = kernel.sum(dtype=np.float64)
-    if normalize and not total > 0:
-        raise ValueError(f"psf: got the sum {total}, expected one above 0, or normalize_psf=False")
-    return jnp.asarray(kernel / total if normalize else kernel, dtype)
-
-
-def _margins(kernel_shape):
+def _margins(psf):
     """Pixels outside the image that a kernel drags in, before and after it, along each axis."""
-    return tuple((n // 2, (n - 1) // 2) for n in kernel_shape)
+    shape = (1, 1) if psf is None else np.shape(psf) if not hasattr(psf, "shape") else psf.shape
+    if len(shape) != 2:
+        raise ValueError(f"psf: got shape {shape}, expected (h, w)")
+    return tuple((n // 2, (n - 1) // 2) for n in shape)
 
 
 def _number(name, value, dtype, least, with_least=True):
