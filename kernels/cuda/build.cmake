@@ -12,10 +12,18 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 
+enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
+  if(NOT LENSKERN_CUDA STREQUAL "AUTO")
+    message(FATAL_ERROR "lenskern: the CUDA kernels need nvcc 12 or newer, found ${CMAKE_CUDA_COMPILER_VERSION}; install a "
+                        "newer CUDA toolkit or set LENSKERN_CUDA=OFF.")
+  endif()
+  message(STATUS "lenskern: installing without the CUDA kernels (nvcc ${CMAKE_CUDA_COMPILER_VERSION}, 12 is needed)")
+  return()
+endif()
+set(CMAKE_CUDA_STANDARD 17)  # the most that CMake 3.25 knows of nvcc 13
 # Machine code for A100 and H100/H200, and PTX that the driver compiles for what comes later.
 set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
-enable_language(CUDA)
-set(CMAKE_CUDA_STANDARD 17)  # the most that CMake 3.25 knows of nvcc 13
 
 # A device function is compiled once, not once in each kernel: that is what makes nvcc take seconds.
 add_library(lenskern_cuda OBJECT kernels/cuda/deflect_float32.cu kernels/cuda/deflect_float64.cu)
@@ -25,7 +33,7 @@ target_compile_options(lenskern_cuda PRIVATE -Xfatbin=-compress-all -maxrregcoun
 set_target_properties(lenskern_cuda PROPERTIES CUDA_SEPARABLE_COMPILATION ON)
 
 pybind11_add_module(_cuda MODULE NO_EXTRAS kernels/cuda/module.cc kernels/cuda/ffi_deflect.cc)
-target_include_directories(_cuda PRIVATE kernels/include kernels/cuda 
+target_include_directories(_cuda PRIVATE kernels/include kernels/cuda
                            ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_include_directories(_cuda SYSTEM PRIVATE "${xla_ffi_include}")
 target_compile_definitions(_cuda PRIVATE LENSKERN_CUDA_ARCHITECTURES="sm_80, sm_90 and PTX")
