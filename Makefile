@@ -4,15 +4,18 @@ PYTEST_ARGS ?=
 .PHONY: help demo test lint clean
 
 help:
-	@echo 'make demo   solve a batch of lens inversions beside jaxnnls; ends in a table and a picture'
+	@echo 'make demo   solve lens inversions beside jaxnnls, and simulate lenses with substructure: a table and two pictures'
 	@echo 'make test   run the tests on the installed package'
 	@echo 'make lint   check the style'
 	@echo 'make clean  remove what the others made'
-	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), LENSKERN_CUDA (AUTO, ON or OFF), JAX_VERSION, PYTEST_ARGS'
+	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), JAX_VERSION, PYTEST_ARGS'
 
 demo:
-	@sh scripts/install.sh "$(VENV)" bench demo
+	@sh scripts/install.sh "$(VENV)" bench demo simulate
 	@"$(VENV)/bin/python" -m lenskern.bench.demo
+	@rm -rf demo.zarr
+	@"$(VENV)/bin/lenskern" simulate examples/substructure.yaml --n 16 --out demo.zarr
+	@"$(VENV)/bin/lenskern" view demo.zarr --out demo_images.png --captions einstein_radius subhalos
 
 test:
 	@sh scripts/install.sh "$(VENV)" test
@@ -23,5 +26,5 @@ lint:
 	@"$(VENV)/bin/ruff" check .
 
 clean:
-	rm -rf .venv build dist .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv build dist demo.zarr .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

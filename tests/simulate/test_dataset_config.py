@@ -80,7 +80,7 @@ BAD = [
     ("batch: 4", "batch: &a [*a]", "3: batch[0]: an anchor that contains itself"),
     ("batch: 4", "? [1]\n: 4", "3: a key that is not a word"),
     ("theta:", "theat:", "5: theat: unknown key, did you mean 'theta'?"),
-    ("function: toy_images:blob", "", "2: the key 'function' is missing"),
+    ("function: toy_images:blob", "", "2: the key 'scene' is missing, or 'function'"),
     ("function: toy_images:blob", "function: toy_images", "11: function: got 'toy_images', expected MODULE:NAME"),
     ("function: toy_images:blob", "function: no_such:blob", "11: function: cannot be imported: No module named"),
     (

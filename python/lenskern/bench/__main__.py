@@ -13,6 +13,7 @@ NAMES = {
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "poisson": "Poisson draws of images, beside jax.random and NumPy",
     "survey": "all methods, tolerances and iteration caps on the same systems",
+    "dataset": "a data set of 100,000 images, killed twice, resumed and verified",
     "render": "write the results in benchmarks/ as a page of the documentation",
 }
 

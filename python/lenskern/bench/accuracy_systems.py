@@ -83,8 +83,7 @@ def _lenskern():
 
         return evaluate
 
-    compiled = ("cuda",) if jax.default_backend() == "gpu" else ("cpp",)
-    names = ["reference"] + [name for name in compiled if backends.availability(name).available]
+    names = ["reference"] + [name for name in ("cpp", "cuda") if backends.availability(name).available]
     return [
         (name, dtype, {profile: offer(maker, name) for profile, maker in makers.items()})
         for name in names

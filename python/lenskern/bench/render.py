@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lenskern.bench import accuracy, cholesky, convolve, deflect, nnls, poisson, report, robustness, survey
+from lenskern.bench import accuracy, cholesky, convolve, dataset, deflect, nnls, poisson, report, robustness, survey
 
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
@@ -14,6 +14,7 @@ PAGES = (
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
+    ("dataset", "A data set, killed and resumed", dataset.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
     ("poisson", "Poisson draws", poisson.text),
 )

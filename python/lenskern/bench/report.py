@@ -163,7 +163,7 @@ def error(value):
 
 @contextmanager
 def progress(total, what):
-    """Progress bar on stderr: yields a function to call after each step, with an optional note.
+    """Progress bar on stderr: yields a function to call after each step, or some, with an optional note.
 
     tqdm draws it where it is installed; without it, a line says what is going on.
     """
@@ -171,15 +171,15 @@ def progress(total, what):
         from tqdm import tqdm
     except ImportError:
         print(f"{what} ({total} steps)", file=sys.stderr, flush=True)
-        yield lambda note=None: None
+        yield lambda note=None, steps=1: None
         return
     # in a log file a line every now and then, on a terminal a bar that moves
     pace = {"dynamic_ncols": True} if sys.stderr.isatty() else {"mininterval": 15, "maxinterval": 60, "ncols": 100}
     with tqdm(total=total, desc=what, file=sys.stderr, leave=False, **pace) as bar:
 
-        def tick(note=None):
+        def tick(note=None, steps=1):
             if note:
                 bar.set_postfix_str(note, refresh=False)
-            bar.update()
+            bar.update(steps)
 
         yield tick

@@ -5,19 +5,43 @@ import dataclasses
 import hashlib
 import importlib
 import json
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from .document import ConfigError, Value, from_python, parse
+from .files import Files
+from .model import build
 from .priors import PRIORS, Constant, Prior, name_code
-from .recipe import Recipe
+from .recipe import Recipe, deterministic
+from .schema import Model, read_model
 from .store import DataSet
 
 __all__ = ["Config", "ConfigError", "differences", "flat", "load"]
 
 _RUN = ("seed", "dtype", "batch", "chunk", "theta")
+_MODEL = ("scene", "cosmology", "lens", "source", "subhalos", "line_of_sight")
 
 
 @dataclasses.dataclass(frozen=True)
+class Function:
+    """A function of the user's, in place of a scene and a lens."""
+
+    function: Callable
+
+    @classmethod
+    def load(cls, value):
+        """The function that a config names."""
+        module, _, name = value.string().partition(":")
+        if not name:
+            raise value.wrong("MODULE:NAME")
+        try:
+            return cls(getattr(importlib.import_module(module), name))
+        except (ImportError, AttributeError) as error:
+            raise value.error(f"cannot be imported: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Config:
     """A config that has been read and checked; see `load`.
 
@@ -32,8 +56,7 @@ class Config:
         Images in a chunk of the set.
     priors : dict of str to Prior
         By the names of the parameters.
-    model : object
-        With ``image()``, which gives the function from parameters and a key to an image.
+    model : Model or Function
     document : Value
         The whole, with its places.
     text : str
@@ -47,7 +70,7 @@ class Config:
     batch: int
     chunk: int
     priors: dict[str, Prior]
-    model: object
+    model: Model | Function
     document: Value
     text: str
     files: dict[str, bytes]
@@ -73,7 +96,17 @@ class Config:
         -------
         Recipe
         """
-        return Recipe(self.priors, self.model.image(), self.seed, self.dtype, self.batch)
+        return _recipe(self)
+
+    @cached_property
+    def _identity(self):
+        return self.fingerprint, self.model if isinstance(self.model, Function) else None
+
+    def __eq__(self, other):
+        return isinstance(other, Config) and self._identity == other._identity
+
+    def __hash__(self):
+        return hash(self._identity)
 
     def attributes(self):
         """What is stored with a set, from which `load` makes the same config again."""
@@ -89,20 +122,14 @@ class Config:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Function:
-    """A function of the user's, in place of a scene and a lens."""
-
-    value: Value
-
-    def image(self):
-        module, _, attribute = self.value.string().partition(":")
-        if not attribute:
-            raise self.value.wrong("MODULE:NAME")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise self.value.error(f"cannot be imported: {error}") from None
+@lru_cache(maxsize=4)
+def _recipe(config):
+    """Kept, so that a set that is made longer compiles nothing anew."""
+    image = config.model.function if isinstance(config.model, Function) else None
+    if image is None:
+        with deterministic(config.dtype):
+            image = build(config.model, config.dtype)
+    return Recipe(config.priors, image, config.seed, config.dtype, config.batch)
 
 
 def load(config, *, seed=None):
@@ -190,26 +217,34 @@ def _shown(values, name):
 
 def _read(document, text, folder, files, seed):
     """The config of a document; its files from a folder, or those that are given."""
-    known = (*_RUN, "function")
-    entries = document.mapping(known, required=("theta", "function"))
+    entries = document.mapping((*_RUN, *_MODEL, "function"), required=("theta",))
     priors = {name: _prior(value) for name, value in entries["theta"].mapping().items()}
     codes = {}
     for name in priors:
-        if name_code(name) in codes:
+        if codes.setdefault(name_code(name), name) != name:
             raise entries["theta"].data[name].error(f"has the code of {codes[name_code(name)]!r}; rename one")
-        codes[name_code(name)] = name
-    model = Function(entries["function"])
-    model.image()
+    batch = entries["batch"].integer(1, 2**20) if "batch" in entries else 64
+    files = Files(folder, files)
+    if "function" in entries:
+        for name in _MODEL:
+            if name in entries:
+                raise entries[name].error("got it together with function, expected one of them")
+        model = Function.load(entries["function"])
+    else:
+        if "scene" not in entries:
+            raise document.error("the key 'scene' is missing, or 'function'")
+        model = read_model(entries, priors, files.array)
+    found = entries["seed"].integer(0, 2**32 - 1) if "seed" in entries else 0
     return Config(
-        _seed(entries["seed"].integer(0, 2**32 - 1) if "seed" in entries else 0) if seed is None else _seed(seed),
+        found if seed is None else _seed(seed),
         entries["dtype"].choice(("float32", "float64")) if "dtype" in entries else "float32",
-        batch := entries["batch"].integer(1, 2**20) if "batch" in entries else 64,
+        batch,
         _chunk(entries, batch),
         priors,
         model,
         document,
         text,
-        {},
+        files.contents,
     )
 
 
