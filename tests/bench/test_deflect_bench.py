@@ -113,7 +113,16 @@ def test_systems_have_names_of_their_own():
 def test_the_command_runs(capsys, tmp_path):
     from lenskern.bench.__main__ import main
 
-    options = ["--quick", "--no-peers", "--no-memory", "--cases", "plane", "--json", str(tmp_path / "records.json")]
+    options = [
+        "--quick",
+        "--systems",
+        "lenskern",
+        "--no-memory",
+        "--cases",
+        "plane",
+        "--json",
+        str(tmp_path / "records.json"),
+    ]
     assert main(["deflect", *options]) == 0
     assert "48x48 rays" in capsys.readouterr().out
     assert report.read(tmp_path / "records.json")[0]["benchmark"] == "deflect"

@@ -40,9 +40,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--cases", default="plane,cone,gradient", help=f"of {kinds}, separated by commas; batch is long"
     )
+    parser.add_argument("--systems", help="packages to measure, separated by commas; by default all that are installed")
     parser.add_argument("--runs", type=int, default=5, help="measured runs of each system, at least 5")
     parser.add_argument("--quick", action="store_true", help="small sizes, in seconds")
-    parser.add_argument("--no-peers", action="store_true", help="measure lenskern alone")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, a process for each system")
 
 
@@ -52,14 +52,21 @@ def run(arguments):
     cases = [case for case in (QUICK if arguments.quick else FULL) if case.kind in kinds]
     with jax.enable_x64(True):
         rest = 0.01 if arguments.quick else 0.3
-        records = measure(cases, arguments.runs, not arguments.no_peers, not arguments.no_memory, rest)
+        packages = {system.name for system in deflect_systems.systems()}
+        if arguments.systems:
+            packages = choices("--systems", arguments.systems, packages)
+
+        def keep(records):
+            # After every case: a peer may yet take all memory.
+            if arguments.json:
+                report.write(arguments.json, records)
+
+        records = measure(cases, arguments.runs, packages, not arguments.no_memory, rest, keep)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
     return 0
 
 
-def measure(cases, runs=5, with_peers=True, with_memory=True, rest=0.3):
+def measure(cases, runs=5, packages=("lenskern",), with_memory=True, rest=0.3, keep=lambda records: None):
     """Measure every case.
 
     Parameters
@@ -67,16 +74,20 @@ def measure(cases, runs=5, with_peers=True, with_memory=True, rest=0.3):
     cases : sequence of Case
     runs : int
         At least 5.
-    with_peers, with_memory : bool
+    packages : collection of str
+        The systems to measure, by the names of their packages.
+    with_memory : bool
     rest : float
         See `timing.alternate`.
+    keep : callable
+        Called after each case with all records so far.
 
     Returns
     -------
     list of dict
         See `report.record`.
     """
-    known = [s for s in deflect_systems.systems() if with_peers or s.name == "lenskern"]
+    known = [s for s in deflect_systems.systems() if s.name in packages]
     loaded = {system: system.load() for system in known}
     records = [_absent(system) for system, calls in loaded.items() if calls is None and system.name != "lenskern"]
     loaded = {system: calls for system, calls in loaded.items() if calls is not None}
@@ -85,7 +96,9 @@ def measure(cases, runs=5, with_peers=True, with_memory=True, rest=0.3):
         taking_part = {system: calls for system, calls in loaded.items() if case.takes(system, calls)}
         if case.kind == "batch":
             records += [_in_child(case, system, rates) for system in taking_part]
+            keep(records)
             continue
+        taking_part = _able(case, taking_part)
         total = timing.steps(taking_part, runs) * (2 if case.kind == "gradient" else 1)
         with report.progress(total, "deflect") as tick:
             found = measure_case(case, taking_part, runs, rates, partial(tick, case.name), rest)
@@ -93,7 +106,24 @@ def measure(cases, runs=5, with_peers=True, with_memory=True, rest=0.3):
             if with_memory:
                 record["peak_bytes"] = child(case, system)["peak_bytes"]
         records += found
+        keep(records)
     return records
+
+
+def _able(case, systems):
+    """Those that get through a case once; a peer may want more memory than there is."""
+    able = {}
+    for system, parts in systems.items():
+        try:
+            jax.block_until_ready(case.call(parts)())
+        except Exception as error:
+            if system.name == "lenskern":
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"{system.key}, {case.name}: {reason}", file=sys.stderr)
+            continue
+        able[system] = parts
+    return able
 
 
 def measure_case(case, systems, runs, rates, tick=lambda: None, rest=0.3, oracle_rays=50):
