@@ -8,7 +8,7 @@ help:
 	@echo 'make test   run the tests on the installed package'
 	@echo 'make lint   check the style'
 	@echo 'make clean  remove what the others made'
-	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), JAX_VERSION, PYTEST_ARGS'
+	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), LENSKERN_CUDA (AUTO, ON or OFF), JAX_VERSION, PYTEST_ARGS'
 
 demo:
 	@sh scripts/install.sh "$(VENV)" bench demo simulate

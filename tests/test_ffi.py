@@ -84,9 +84,42 @@ def test_missing_module_has_its_reason(monkeypatch, error, reason):
         backends.require("cpp")
 
 
-def test_require():
+def cuda(monkeypatch, driver, ffi_version=None):
+    """Pretend that the CUDA kernels were built with CUDA 13.0 and that this driver is installed."""
+    version = ffi_version or _ffi.jaxlib_ffi_version()
+    module = types.SimpleNamespace(
+        ffi_version=version, cuda_version=(13, 0), architectures="sm_90", driver_version=lambda: driver
+    )
+    monkeypatch.setattr(_ffi, "load_cuda", lambda: module)
+    return backends.availability("cuda")
+
+
+@pytest.mark.parametrize(("driver", "says"), [(None, "no driver here"), ((13, 0), "CUDA 13.0"), ((14, 1), "CUDA 14.1")])
+def test_cuda_needs_no_driver_but_no_old_one(monkeypatch, driver, says):
+    status = cuda(monkeypatch, driver)
+    assert status.available and says in status.reason
+
+
+def test_driver_that_is_too_old_is_refused(monkeypatch):
+    status = cuda(monkeypatch, (12, 8))
+    assert not status.available and "supports 12.8; upgrade the NVIDIA driver" in status.reason
+    with pytest.raises(RuntimeError, match="backend 'cuda' is not available: the CUDA kernels were built"):
+        _ffi.register_cuda()
+
+
+def test_cuda_kernels_of_another_ffi_version_are_refused(monkeypatch):
+    major, minor = _ffi.jaxlib_ffi_version()
+    status = cuda(monkeypatch, None, (major, minor + 1))
+    assert not status.available and f"the CUDA kernels need XLA FFI {major}.{minor + 1}" in status.reason
+
+
+def test_require(monkeypatch):
+    def missing():
+        raise ModuleNotFoundError("No module named '_cuda'")
+
     assert backends.require("reference") is None
-    with pytest.raises(RuntimeError, match="backend 'cuda' is not available: .*no CUDA kernels"):
+    monkeypatch.setattr(_ffi, "load_cuda", missing)
+    with pytest.raises(RuntimeError, match="backend 'cuda' is not available: .*LENSKERN_CUDA=ON"):
         backends.require("cuda")
     for function in (backends.require, backends.availability):
         with pytest.raises(ValueError, match="backend: got 'numpy', expected one of 'reference', 'cpp', "):

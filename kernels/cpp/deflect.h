@@ -5,14 +5,6 @@
 
 namespace lenskern::deflect {
 
-// Profile codes from this on are rows of the radial tables; those below it are in lenskern/profiles.h.
-constexpr int32_t kTable = 16;
-
-// What is summed, with the components that it has on each ray. As _KINDS in python/lenskern/deflect/primitive.py.
-enum Kind : int32_t { kDeflection = 0, kConvergence = 1, kPotential = 2, kJacobian = 3 };
-
-inline int components(int kind) { return kind == kDeflection ? 2 : kind == kJacobian ? 3 : 1; }
-
 // Mean convergence as a function of ln u at the Chebyshev points of equal segments: values (tables, segments, degree).
 template <class D>
 struct RadialTables {

@@ -8,17 +8,15 @@
 #include "crew.h"
 #include "deflect.h"
 #include "deflect_rows.h"
-#include "lenskern/profiles.h"
 #include "pack.h"  // before the mathematics
+
+#include "lenskern/halos.h"
 
 namespace lenskern::LENSKERN_ISA {
 namespace deflect {
 
 // One halo, in double precision whatever the data.
-struct Halo {
-  int32_t profile;
-  double y, x, amplitude, scale, p, q;
-};
+using Halo = HaloOf<double>;
 
 template <class D>
 inline Halo read_halo(const Scene<D>& scene, int i) {
@@ -29,44 +27,6 @@ inline Halo read_halo(const Scene<D>& scene, int i) {
           static_cast<double>(scene.scale[i]),
           static_cast<double>(scene.shape[2 * i]),
           static_cast<double>(scene.shape[2 * i + 1])};
-}
-
-// As Halos.status in Python.
-inline bool is_valid(const Halo& h, int tables) {
-  const double sum = h.y + h.x + h.amplitude + h.scale + h.p + h.q;
-  if (!(sum - sum == 0) || !(h.scale > 0)) return false;
-  switch (h.profile) {
-    case kProfileTnfw:
-      return h.p > 0;
-    case kProfileCnfw:
-    case kProfilePoint:
-      return h.p >= 0;
-    case kProfileTnfwc:
-      return h.p >= 0 && h.q > 0;
-    case kProfileDpie:
-      return h.p >= 0 && h.p < 1;
-    case kProfileNfw:
-    case kProfileSis:
-    case kProfileSheet:
-      return true;
-    default:
-      return h.profile >= kTable && h.profile < kTable + tables;
-  }
-}
-
-// Number of shape parameters that a profile reads.
-inline int shape_parameters(int32_t profile) {
-  switch (profile) {
-    case kProfileTnfw:
-    case kProfileCnfw:
-    case kProfileDpie:
-    case kProfilePoint:
-      return 1;
-    case kProfileTnfwc:
-      return 2;
-    default:
-      return 0;
-  }
 }
 
 // The radial tables of a lane, and what turns the values of a segment into Chebyshev coefficients.

@@ -1,4 +1,4 @@
-"""The compiled kernels: are they here, do they match the installed jaxlib, and their registration with XLA."""
+"""The compiled kernels: are they here, do they match jaxlib and the driver, and their registration with XLA."""
 
 import importlib
 import re
@@ -8,7 +8,16 @@ from pathlib import Path
 
 import jax
 
-__all__ = ["Availability", "cpp_status", "jaxlib_ffi_version", "load_cpp", "register_cpp"]
+__all__ = [
+    "Availability",
+    "cpp_status",
+    "cuda_status",
+    "jaxlib_ffi_version",
+    "load_cpp",
+    "load_cuda",
+    "register_cpp",
+    "register_cuda",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,17 @@ def load_cpp():
         If it was not built, or cannot be loaded on this machine.
     """
     return importlib.import_module("lenskern._kernels._cpp")
+
+
+def load_cuda():
+    """Import the compiled module of the CUDA kernels; as `load_cpp`.
+
+    Returns
+    -------
+    module
+        `lenskern._kernels._cuda`.
+    """
+    return importlib.import_module("lenskern._kernels._cuda")
 
 
 @cache
@@ -79,17 +99,66 @@ def cpp_status():
         )
     except ImportError as error:
         return Availability(False, f"the compiled kernels cannot be loaded: {error}")
-    built, installed = cpp.ffi_version, jaxlib_ffi_version()
+    problem = _ffi_problem("the compiled kernels", cpp)
+    if problem is not None:
+        return problem
+    return Availability(True, f"compiled for {cpp.isa()}, XLA FFI {_version(cpp.ffi_version)}")
+
+
+def cuda_status():
+    """Say whether the CUDA kernels can be used, without registering them.
+
+    A machine without a driver can lower programs for others, so that no driver is no fault; one that is too old is.
+
+    Returns
+    -------
+    Availability
+    """
+    try:
+        cuda = load_cuda()
+    except ModuleNotFoundError:
+        return Availability(
+            False,
+            "lenskern was installed without its CUDA kernels; install the CUDA toolkit (nvcc) "
+            "and reinstall lenskern with LENSKERN_CUDA=ON",
+        )
+    except ImportError as error:
+        return Availability(False, f"the CUDA kernels cannot be loaded: {error}")
+    problem = _ffi_problem("the CUDA kernels", cuda)
+    if problem is not None:
+        return problem
+    driver = cuda.driver_version()
+    # A driver runs what was built for its major version, whatever the minor one.
+    if driver is not None and driver[0] < cuda.cuda_version[0]:
+        return Availability(
+            False,
+            f"the CUDA kernels were built with CUDA {_version(cuda.cuda_version)} and the installed driver supports "
+            f"{_version(driver)}; upgrade the NVIDIA driver, or reinstall lenskern with an older nvcc",
+        )
+    here = "no driver here" if driver is None else f"driver for CUDA {_version(driver)}"
+    return Availability(
+        True,
+        f"compiled for {cuda.architectures} by CUDA {_version(cuda.cuda_version)}, {here}; never run on a device yet",
+    )
+
+
+def _version(parts):
+    return ".".join(map(str, parts))
+
+
+def _ffi_problem(what, module):
+    """Why XLA would not take the handlers of a module, None where it does."""
+    built, installed = module.ffi_version, jaxlib_ffi_version()
     if installed is None:
         return Availability(False, "the XLA FFI version of the installed jaxlib cannot be determined")
     # XLA takes handlers of its own major version, and of its own minor version or an older one.
     if built[0] != installed[0] or built[1] > installed[1]:
         return Availability(
             False,
-            f"the compiled kernels need XLA FFI {built[0]}.{built[1]} and the installed jaxlib has "
-            f"{installed[0]}.{installed[1]}; reinstall lenskern or upgrade jax",
+            f"{what} need XLA FFI {_version(built)} and the installed jaxlib has {_version(installed)}; "
+            "reinstall lenskern or upgrade jax",
         )
-    return Availability(True, f"compiled for {cpp.isa()}, XLA FFI {built[0]}.{built[1]}")
+    return None
 
 
 def register_cpp():
@@ -105,10 +174,18 @@ def register_cpp():
     status = cpp_status()
     if not status.available:
         raise RuntimeError(f"backend 'cpp' is not available: {status.reason}")
-    _register(load_cpp())
+    _register(load_cpp(), "cpu")
+
+
+def register_cuda():
+    """Register the handlers of the CUDA kernels with XLA; as `register_cpp`. It needs neither a GPU nor a driver."""
+    status = cuda_status()
+    if not status.available:
+        raise RuntimeError(f"backend 'cuda' is not available: {status.reason}")
+    _register(load_cuda(), "CUDA")
 
 
 @cache
-def _register(cpp):
-    for target, handler in cpp.targets().items():
-        jax.ffi.register_ffi_target(target, handler, platform="cpu")
+def _register(module, platform):
+    for target, handler in module.targets().items():
+        jax.ffi.register_ffi_target(target, handler, platform=platform)

@@ -2,7 +2,7 @@
 
 import importlib
 
-from ._ffi import Availability, cpp_status
+from ._ffi import Availability, cpp_status, cuda_status
 
 __all__ = ["NAMES", "Availability", "availability", "require"]
 
@@ -33,7 +33,7 @@ def availability(name):
         case "cpp":
             return cpp_status()
         case "cuda":
-            return Availability(False, "this version of lenskern has no CUDA kernels")
+            return cuda_status()
         case "pallas":
             return _pallas_status()
     raise ValueError(f"backend: got {name!r}, expected one of {', '.join(map(repr, NAMES))}")

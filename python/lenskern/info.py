@@ -74,6 +74,10 @@ def _versions():
     versions["XLA FFI of the compiled kernels"] = "{}.{}".format(*cpp.ffi_version)
     versions["compiler"] = cpp.compiler
     versions["instruction set"] = cpp.isa()
+    try:
+        versions["CUDA of the CUDA kernels"] = "{}.{}".format(*_ffi.load_cuda().cuda_version)
+    except ImportError:
+        pass
     return versions
 
 

@@ -9,9 +9,11 @@
 #if defined(__CUDACC__)
 #define LENSKERN_INLINE static inline __host__ __device__
 #define LENSKERN_MEMBER inline __host__ __device__
+#define LENSKERN_OUTLINE static __noinline__ __host__ __device__  // one copy for all kernels, which compile sooner
 #else
 #define LENSKERN_INLINE static inline  // internal linkage: this header is compiled for several instruction sets
 #define LENSKERN_MEMBER inline
+#define LENSKERN_OUTLINE LENSKERN_INLINE
 #endif
 
 #if defined(LENSKERN_ISA)
@@ -24,8 +26,7 @@ template <class R>
 struct Dual {
   R v, d;
   LENSKERN_MEMBER Dual(R value = 0, R derivative = 0) : v(value), d(derivative) {}
-  template <class N>
-    requires std::is_arithmetic_v<N>
+  template <class N, std::enable_if_t<std::is_arithmetic_v<N>, int> = 0>
   LENSKERN_MEMBER Dual(N value) : v(static_cast<R>(value)), d(0) {}
 
   friend LENSKERN_MEMBER Dual operator-(Dual a) { return {-a.v, -a.d}; }
@@ -55,6 +56,7 @@ namespace math {
 // The C functions: those of std are inline, and the linker would keep one instruction set's copy.
 LENSKERN_INLINE double sqrt(double x) { return ::sqrt(x); }
 LENSKERN_INLINE double log(double x) { return ::log(x); }
+LENSKERN_INLINE double exp(double x) { return ::exp(x); }
 LENSKERN_INLINE double log1p(double x) { return ::log1p(x); }
 LENSKERN_INLINE double atan(double x) { return ::atan(x); }
 LENSKERN_INLINE double sinh(double x) { return ::sinh(x); }
@@ -62,6 +64,7 @@ LENSKERN_INLINE double cosh(double x) { return ::cosh(x); }
 LENSKERN_INLINE double asinh(double x) { return ::asinh(x); }
 LENSKERN_INLINE float sqrt(float x) { return ::sqrtf(x); }
 LENSKERN_INLINE float log(float x) { return ::logf(x); }
+LENSKERN_INLINE float exp(float x) { return ::expf(x); }
 LENSKERN_INLINE float log1p(float x) { return ::log1pf(x); }
 LENSKERN_INLINE float atan(float x) { return ::atanf(x); }
 LENSKERN_INLINE float sinh(float x) { return ::sinhf(x); }

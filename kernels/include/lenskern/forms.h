@@ -161,6 +161,9 @@ LENSKERN_INLINE T between(T a, Function function) {
   using R = typename RealOf<T>::type;
   const T r = math::sqrt(a), e = (1 - r) / (1 + r);
   T total = 0;
+#if defined(__CUDA_ARCH__)
+#pragma unroll 1  // the function is large
+#endif
   for (int i = 0; i < 2 * kHalf; ++i) {
     const int k = i < kHalf ? kHalf - 1 - i : i - kHalf;
     const R z = static_cast<R>(i < kHalf ? -gauss_node(kHalf, k) : gauss_node(kHalf, k));

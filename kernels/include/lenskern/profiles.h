@@ -49,7 +49,7 @@ LENSKERN_INLINE Truncation<T> truncation(T u, T tau) {
 }
 
 template <class T>
-LENSKERN_INLINE T tnfw_mean(T u, T tau) {
+LENSKERN_OUTLINE T tnfw_mean(T u, T tau) {
   const Truncation<T> s = truncation(u, tau);
   const T pi = T(2 * kHalfPi);
   if (u > T(2)) {
@@ -63,7 +63,7 @@ LENSKERN_INLINE T tnfw_mean(T u, T tau) {
 }
 
 template <class T>
-LENSKERN_INLINE T tnfw_local(T u, T tau) {
+LENSKERN_OUTLINE T tnfw_local(T u, T tau) {
   const Truncation<T> s = truncation(u, tau);
   const T square = tau * tau + 1, pi = T(2 * kHalfPi);
   if (u > T(2)) {
@@ -77,7 +77,7 @@ LENSKERN_INLINE T tnfw_local(T u, T tau) {
 }
 
 template <class T>
-LENSKERN_INLINE T tnfw_potential(T u, T tau) {
+LENSKERN_OUTLINE T tnfw_potential(T u, T tau) {
   const Truncation<T> s = truncation(u, tau);
   const T pi = T(2 * kHalfPi), e = math::log1p(s.d / (2 * tau));
   const T logs = log_square(u) + 4 * s.angle * (e - s.d / tau) - 2 * e * e - 4 * e;
@@ -109,7 +109,7 @@ LENSKERN_INLINE bool in_core(T u, T b) {
 }
 
 template <class T>
-LENSKERN_INLINE T cnfw_mean(T u, T p) {
+LENSKERN_OUTLINE T cnfw_mean(T u, T p) {
   constexpr bool single = kIsSingle<T>;
   const T b = core_of(p, u);
   if (near_one(b, single ? 2.5 : 2.0)) {
@@ -125,7 +125,7 @@ LENSKERN_INLINE T cnfw_mean(T u, T p) {
 }
 
 template <class T>
-LENSKERN_INLINE T cnfw_local(T u, T p) {
+LENSKERN_OUTLINE T cnfw_local(T u, T p) {
   constexpr bool single = kIsSingle<T>;
   const T b = core_of(p, u);
   if (near_one(b, single ? 2.5 : 2.0)) {
@@ -141,7 +141,7 @@ LENSKERN_INLINE T cnfw_local(T u, T p) {
 }
 
 template <class T>
-LENSKERN_INLINE T cnfw_potential(T u, T p) {
+LENSKERN_OUTLINE T cnfw_potential(T u, T p) {
   constexpr bool single = kIsSingle<T>;
   const T b = core_of(p, u);
   if (near_one(b, single ? 2.5 : 2.0)) {
@@ -184,7 +184,7 @@ LENSKERN_INLINE T tnfwc_w(T u, T b, T Y, const Basis<T>& one) {
 }
 
 template <class T>
-LENSKERN_INLINE T tnfwc_mean(T u, T p, T tau) {
+LENSKERN_OUTLINE T tnfwc_mean(T u, T p, T tau) {
   constexpr bool single = kIsSingle<T>;
   const T b = core_of(p, u), square = tau * tau;
   const bool outside = u > math::most(T(1), square);
@@ -222,7 +222,7 @@ LENSKERN_INLINE T tnfwc_mean(T u, T p, T tau) {
 }
 
 template <class T>
-LENSKERN_INLINE T tnfwc_local(T u, T p, T tau) {
+LENSKERN_OUTLINE T tnfwc_local(T u, T p, T tau) {
   const T b = core_of(p, u), square = tau * tau, ratio = (u + square) / (u + 1);
   if (near_one(ratio, 2)) {
     return square * between<kIsSingle<T> ? 2 : 4>(ratio, [u, b](T c, T) {
@@ -238,7 +238,7 @@ LENSKERN_INLINE T tnfwc_local(T u, T p, T tau) {
 
 // Gauss and Legendre in asinh(x / scale), scale the smallest of b, tau and 1: 16 panels of 8 nodes.
 template <class T>
-LENSKERN_INLINE T tnfwc_potential(T u, T p, T tau) {
+LENSKERN_OUTLINE T tnfwc_potential(T u, T p, T tau) {
   using R = typename RealOf<T>::type;
   const T root = math::sqrt(u);
   const T scale = math::most(math::least(math::least(p, tau), T(1)), T(1e-5) * math::least(root, T(1)));
@@ -256,17 +256,17 @@ LENSKERN_INLINE T tnfwc_potential(T u, T p, T tau) {
 }
 
 template <class T>
-LENSKERN_INLINE T dpie_mean(T u, T p) {
+LENSKERN_OUTLINE T dpie_mean(T u, T p) {
   const T inner = math::sqrt(p * p + u), outer = math::sqrt(1 + u);
   return (1 - p) * (1 + (1 + p) / (inner + outer)) / ((inner + p) * (outer + 1));
 }
 template <class T>
-LENSKERN_INLINE T dpie_local(T u, T p) {
+LENSKERN_OUTLINE T dpie_local(T u, T p) {
   const T inner = math::sqrt(p * p + u), outer = math::sqrt(1 + u);
   return (1 - p) * (1 + p) / (2 * (inner + outer) * inner * outer);
 }
 template <class T>
-LENSKERN_INLINE T dpie_potential(T u, T p) {
+LENSKERN_OUTLINE T dpie_potential(T u, T p) {
   const T core = core_of(p, u), inner = math::sqrt(core * core + u), outer = math::sqrt(1 + u);
   const T first = u / (inner + core), second = u / (outer + 1);
   const T ratio = u * (1 - core) * (1 + core) / ((inner + core * outer) * (outer + 1));

@@ -83,7 +83,8 @@ def _lenskern():
 
         return evaluate
 
-    names = ["reference"] + [name for name in ("cpp", "cuda") if backends.availability(name).available]
+    compiled = ("cuda",) if jax.default_backend() == "gpu" else ("cpp",)
+    names = ["reference"] + [name for name in compiled if backends.availability(name).available]
     return [
         (name, dtype, {profile: offer(maker, name) for profile, maker in makers.items()})
         for name in names

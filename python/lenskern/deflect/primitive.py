@@ -12,7 +12,7 @@ import numpy as np
 from jax.interpreters import ad, mlir
 
 from .. import _ffi, _primitive, backends
-from . import reference
+from . import cuda, reference
 from .halos import Halos
 from .profiles import Profile
 from .tables import RadialTables
@@ -68,10 +68,11 @@ def _halos(parts, profiles, bounds):
 
 def _kernel(platform, backend, profiles, kind):
     """Name of the backend that runs an operation on a platform; kind None stands for a derivative."""
-    in_cpp = not (kind == "potential" and Profile.TABLE in profiles)
+    compiled = not (kind == "potential" and Profile.TABLE in profiles)
     if backend is None:
-        if platform == "cpu" and in_cpp and backends.availability("cpp").available:
-            return "cpp"
+        name = {"cpu": "cpp", "cuda": "cuda"}.get(platform)
+        if name is not None and compiled and backends.availability(name).available:
+            return name
         # Pallas has to know the GPU that it lowers for.
         known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
         if known and backends.availability("pallas").available and _in_pallas(profiles, kind):
@@ -79,8 +80,10 @@ def _kernel(platform, backend, profiles, kind):
         return "reference"
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    if backend == "cpp" and not in_cpp:
-        raise NotImplementedError("backend 'cpp' has no potential of radial tables; use backend=None")
+    if backend == "cuda" and platform != "cuda":
+        raise NotImplementedError("backend 'cuda' runs on NVIDIA GPUs only; use backend=None on this device")
+    if backend in ("cpp", "cuda") and not compiled:
+        raise NotImplementedError(f"backend {backend!r} has no potential of radial tables; use backend=None")
     # The Pallas kernel is of the fields; their derivatives are the reference's.
     return "reference" if backend == "pallas" and kind is None else backend
 
@@ -100,6 +103,19 @@ def _compiled(target, bounds, tol, **attributes):
     return partial(jax.ffi.ffi_lowering(target), **attributes)
 
 
+def _on_cuda(run, ndims, results, **params):
+    """Lowering rule of a function of cuda.py; `results` as for `batched_primitive`."""
+    _ffi.register_cuda()
+
+    def call(*operands):
+        batch = _primitive.batch_shape(operands, ndims)
+        core = [jax.ShapeDtypeStruct(x.shape[len(batch) :], x.dtype) for x in operands]
+        shapes = [jax.ShapeDtypeStruct((*batch, *shape), dtype) for shape, dtype in results(*core)]
+        return run(Operands(*operands[: len(NDIMS)]), operands[len(NDIMS) :], shapes, **params)
+
+    return mlir.lower_fun(call)
+
+
 def _on_lanes(platform, lane, ndims):
     return mlir.lower_fun(_primitive.on_lanes(lane, ndims, sequential=platform == "cpu"))
 
@@ -113,6 +129,9 @@ def _choose_fields(platform, *avals, profiles, bounds, kind, tol, backend):
     match _kernel(platform, backend, profiles, kind):
         case "cpp":
             return _compiled("lenskern_deflect_fields", bounds, tol, kind=np.int32(_KINDS[kind]))
+        case "cuda":
+            results = partial(_fields_results, kind=kind)
+            return _on_cuda(cuda.fields, NDIMS, results, bounds=bounds, tol=tol, kind=_KINDS[kind])
         case "pallas":
             from lenskern._kernels.pallas import deflect as pallas
 
@@ -130,6 +149,11 @@ def _choose_fields(platform, *avals, profiles, bounds, kind, tol, backend):
     return _on_lanes(platform, lane, NDIMS)
 
 
+def _tangent_results(*parts, **params):
+    grid = parts[len(NDIMS) - 1]
+    return [(grid.shape, grid.dtype)]
+
+
 def _tangent_lane(profiles, bounds, *parts):
     parts, linear = Operands(*parts[: len(NDIMS)]), Linear(*parts[len(NDIMS) :])
     halos = _halos(parts, profiles, bounds)
@@ -138,8 +162,12 @@ def _tangent_lane(profiles, bounds, *parts):
 
 
 def _choose_tangent(platform, *avals, profiles, bounds, tol, backend):
-    if _kernel(platform, backend, profiles, None) == "cpp" and bounds is None:
-        return _compiled("lenskern_deflect_tangent", bounds, tol)
+    name = _kernel(platform, backend, profiles, None)
+    match name if bounds is None else "reference":
+        case "cpp":
+            return _compiled("lenskern_deflect_tangent", bounds, tol)
+        case "cuda":
+            return _on_cuda(cuda.tangent, (*NDIMS, *LINEAR_NDIMS), _tangent_results, bounds=bounds, tol=tol)
     return _on_lanes(platform, partial(_tangent_lane, profiles, bounds), (*NDIMS, *LINEAR_NDIMS))
 
 
@@ -155,8 +183,12 @@ def _adjoint_lane(profiles, bounds, *parts):
 
 
 def _choose_adjoint(platform, *avals, profiles, bounds, tol, backend):
-    if _kernel(platform, backend, profiles, None) == "cpp" and bounds is None:
-        return _compiled("lenskern_deflect_adjoint", bounds, tol)
+    name = _kernel(platform, backend, profiles, None)
+    match name if bounds is None else "reference":
+        case "cpp":
+            return _compiled("lenskern_deflect_adjoint", bounds, tol)
+        case "cuda":
+            return _on_cuda(cuda.adjoint, (*NDIMS, 2), _adjoint_results, bounds=bounds, tol=tol)
     return _on_lanes(platform, partial(_adjoint_lane, profiles, bounds), (*NDIMS, 2))
 
 
@@ -167,7 +199,7 @@ fields_p = _primitive.batched_primitive("lenskern_deflect_fields", NDIMS, _field
 tangent_p = _primitive.batched_primitive(
     "lenskern_deflect_tangent",
     (*NDIMS, *LINEAR_NDIMS),
-    lambda *parts, **params: [(parts[len(NDIMS) - 1].shape, parts[len(NDIMS) - 1].dtype)],
+    _tangent_results,
     _choose_tangent,
 )
 

@@ -56,6 +56,8 @@ def _kernel(platform, K, method, backend):
         if known and backends.availability("pallas").available and K <= _pallas().LARGEST:
             return "pallas"
         return "reference"
+    if backend == "cuda":
+        raise NotImplementedError("backend 'cuda' has no kernel for inversions; use backend=None")
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
     return backend

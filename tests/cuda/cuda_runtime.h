@@ -1,0 +1,148 @@
+// The part of CUDA that the kernels use, on the CPU: blocks run one after another, the threads of a block as fibers
+// that change places at barriers only. Barriers that not all threads reach end the program.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__ static
+#define __grid_constant__
+#define __launch_bounds__(...)
+#define cospi(x) lenskern_emulated_cospi(x)
+inline double lenskern_emulated_cospi(double x) { return std::cos(M_PI * x); }
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+inline const char* cudaGetErrorString(cudaError_t) { return "invalid argument"; }
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  cudaStream_t stream;
+};
+
+inline dim3 threadIdx, blockIdx, gridDim;
+
+namespace emulation {
+
+constexpr int kWarp = 32, kStack = 1 << 17;
+enum State { kReady, kAtWarp, kAtBlock, kDone };
+
+struct Fiber {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[kStack]};
+  State state;
+  uint64_t slot;  // what the other threads of the warp may read
+};
+
+inline std::vector<Fiber> fibers;
+inline ucontext_t scheduler;
+inline std::function<void()> body;
+
+inline void wait(State state) {
+  Fiber& self = fibers[threadIdx.x];
+  self.state = state;
+  swapcontext(&self.context, &scheduler);
+}
+
+inline void start() {
+  body();
+  wait(kDone);
+}
+
+// Runs the threads [begin, end) until none is ready; then all have to be in one state, which is returned.
+inline State settle(int begin, int end) {
+  for (int i = begin; i < end; ++i) {
+    if (fibers[i].state != kReady) continue;
+    threadIdx.x = i;
+    swapcontext(&scheduler, &fibers[i].context);
+  }
+  for (int i = begin; i < end; ++i) {
+    if (fibers[i].state == fibers[begin].state) continue;
+    std::fprintf(stderr, "threads %d and %d of block %u are at different barriers\n", begin, i, blockIdx.x);
+    std::abort();
+  }
+  return fibers[begin].state;
+}
+
+inline void run_block(int threads) {
+  if (fibers.size() < static_cast<size_t>(threads)) fibers.resize(threads);
+  for (int i = 0; i < threads; ++i) {
+    Fiber& fiber = fibers[i];
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = kStack;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, start, 0);
+    fiber.state = kReady;
+  }
+  while (true) {
+    for (int warp = 0; warp < threads; warp += kWarp) {
+      while (settle(warp, warp + kWarp) == kAtWarp) {
+        for (int i = warp; i < warp + kWarp; ++i) fibers[i].state = kReady;
+      }
+    }
+    if (settle(0, threads) == kDone) return;
+    for (int i = 0; i < threads; ++i) fibers[i].state = kReady;
+  }
+}
+
+// Calls read(warp) once all threads of the warp have put their value down.
+template <class Read>
+auto exchange(uint64_t value, const Read& read) {
+  fibers[threadIdx.x].slot = value;
+  wait(kAtWarp);
+  const auto result = read(&fibers[threadIdx.x / kWarp * kWarp]);
+  wait(kAtWarp);
+  return result;
+}
+
+}  // namespace emulation
+
+inline void __syncthreads() { emulation::wait(emulation::kAtBlock); }
+
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int offset) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = emulation::exchange(bits, [&](const emulation::Fiber* warp) { return warp[threadIdx.x % 32 ^ offset].slot; });
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+inline unsigned __ballot_sync(unsigned, bool predicate) {
+  return emulation::exchange(predicate, [](const emulation::Fiber* warp) {
+    unsigned votes = 0;
+    for (int i = 0; i < 32; ++i) votes |= static_cast<unsigned>(warp[i].slot != 0) << i;
+    return votes;
+  });
+}
+
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               const Arguments&... arguments) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  emulation::body = [&] { kernel(arguments...); };
+  gridDim = config->gridDim;
+  for (unsigned block = 0; block < gridDim.x; ++block) {
+    blockIdx.x = block;
+    emulation::run_block(static_cast<int>(config->blockDim.x));
+  }
+  return cudaSuccess;
+}
