@@ -78,6 +78,15 @@ def test_install_without_compiler_stops_before_it_starts(bare_path, tmp_path, en
     assert not (tmp_path / "venv").exists()
 
 
+def test_install_without_nvcc_stops_before_it_starts_where_the_cuda_kernels_are_demanded(tmp_path):
+    done = run(
+        "sh", ROOT / "scripts/install.sh", tmp_path / "venv", LENSKERN_CPP="OFF", LENSKERN_CUDA="ON", CUDACXX="/no/nvcc"
+    )
+    line = sentence(done)
+    assert "no nvcc was found (CUDACXX=/no/nvcc)" in line and "LENSKERN_CUDA=OFF" in line
+    assert not (tmp_path / "venv").exists()
+
+
 def test_install_leaves_a_folder_that_is_no_environment_alone(tmp_path):
     precious = tmp_path / "data" / "precious"
     precious.parent.mkdir()
@@ -94,3 +103,10 @@ def test_cmake_without_compiler(tmp_path, option, succeeds):
     assert (done.returncode == 0) == succeeds, done.stderr
     assert ("installing without the compiled kernels" in done.stdout) == succeeds
     assert ("no working C++ compiler was found" in " ".join(done.stderr.split())) == (not succeeds)
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
+def test_cmake_builds_no_cuda_kernels_without_the_others(tmp_path):
+    options = ("-DLENSKERN_CPP=OFF", "-DLENSKERN_CUDA=ON")
+    done = run("cmake", "-S", ROOT, "-B", tmp_path / "build", *options)
+    assert done.returncode != 0 and "the CUDA kernels need the C++ ones" in " ".join(done.stderr.split())
