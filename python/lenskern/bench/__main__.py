@@ -9,6 +9,7 @@ NAMES = {
     "deflect": "ray shooting through many haloes, beside JAXtronomy, lenstronomy, caustics, autolens and paltax",
     "accuracy": "deflection, convergence and shear of every halo profile against 40 digits, beside other packages",
     "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
+    "simulate": "noisy images of lenses with a thousand haloes, beside autolens, JAXtronomy and paltax",
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "poisson": "Poisson draws of images, beside jax.random and NumPy",

@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
-from lenskern.bench import accuracy, cholesky, convolve, dataset, deflect, nnls, poisson, report, robustness, survey
+from lenskern.bench import (
+    accuracy,
+    cholesky,
+    convolve,
+    dataset,
+    deflect,
+    nnls,
+    poisson,
+    report,
+    robustness,
+    simulate,
+    survey,
+)
 
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
@@ -13,6 +25,7 @@ PAGES = (
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
+    ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
     ("dataset", "A data set, killed and resumed", dataset.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),

@@ -25,7 +25,7 @@ class Timing:
         return float(min(self.seconds))
 
 
-def alternate(calls, runs=5, warmups=1, rest=0.3, tick=lambda: None):
+def alternate(calls, runs=5, warmups=1, rest=0.3, tick=lambda: None, limit=float("inf")):
     """Time several calls in turns.
 
     Every call first runs ``warmups`` times, so that no compilation is timed. Then each round runs all of them once,
@@ -44,6 +44,8 @@ def alternate(calls, runs=5, warmups=1, rest=0.3, tick=lambda: None):
         milliseconds, and the next call would pay for them.
     tick : callable
         Called after every single run, for a progress bar; see `steps`.
+    limit : float
+        Seconds of measured runs after which a call is not run again: a long one has fewer runs.
 
     Returns
     -------
@@ -61,10 +63,11 @@ def alternate(calls, runs=5, warmups=1, rest=0.3, tick=lambda: None):
     gc.collect()
     for turn in range(runs):
         for name in list(calls)[:: -1 if turn % 2 else 1]:
-            time.sleep(rest)
-            start = time.perf_counter()
-            jax.block_until_ready(calls[name]())
-            seconds[name].append(time.perf_counter() - start)
+            if sum(seconds[name]) < limit:
+                time.sleep(rest)
+                start = time.perf_counter()
+                jax.block_until_ready(calls[name]())
+                seconds[name].append(time.perf_counter() - start)
             tick()
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
