@@ -139,7 +139,7 @@ def test_the_example_is_the_model_of_its_description():
         fixed = {n: x for n, x in block.values.items() if n not in ("halos", "region", "suppression")}
         traced = models._traced(block, middle)
         inspect.signature(cls.create).bind(0.5, 1.5, None, **(fixed | traced))
-        assert traced["suppression"].log10_half_mode == 7 and traced["region"].radius == 2.5
+        assert traced["region"].radius == 2
 
 
 # Changes of LENS, the line and the path of the error, and words of it.

@@ -50,7 +50,7 @@ def measure(config, out, images, kills=2, sample=2048, seed=None):
     config, out : paths
     images : int
     kills : int
-        At random: each when a random part of the chunks that were left is there, and a random part of a second later.
+        At random: each when a random part of the chunks that were left is there, and up to 0.2 s later.
     sample : int
         Images to simulate again.
     seed : int, optional
@@ -135,7 +135,7 @@ def _run(config, out, images, chosen, written, tick):
             seen = there
             if target is None and chosen is not None:
                 target = before + max(1, round(chosen.uniform(0.1, 0.6) * (data.chunks - before)))
-                delay = chosen.random()
+                delay = 0.2 * chosen.random()
         if target is not None and there >= target:
             time.sleep(delay)
             os.kill(process.pid, signal.SIGKILL)
