@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lenskern import convolve, deflect, nnls, simulate
+from lenskern import convolve, deflect, interop, nnls, simulate
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [
     x.name
-    for package in (convolve, deflect, nnls, simulate)
+    for package in (convolve, deflect, interop, nnls, simulate)
     for x in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
 

@@ -3,7 +3,7 @@
 import re
 from importlib import metadata
 
-__all__ = ["convolve", "deflect", "nnls", "simulate"]
+__all__ = ["convolve", "deflect", "interop", "nnls", "simulate"]
 __version__ = metadata.version("lenskern")
 
 JAX_OLDEST = (0, 11, 1)
@@ -47,4 +47,4 @@ def _require_jax():
 _require_jax()
 
 # After the jax check, whose sentence is clearer than a failed import.
-from . import convolve, deflect, nnls, simulate  # noqa: E402
+from . import convolve, deflect, interop, nnls, simulate  # noqa: E402
