@@ -92,9 +92,20 @@ def peak_bytes(jaxpr):
     return most
 
 
+class _Program:
+    """A jaxpr as a parameter of a primitive that JAX does not look into.
+
+    From 0.12 on it would want to transform the primitive itself where the jaxpr holds a primitive of a higher level, as
+    that of `jax.numpy.searchsorted` does.
+    """
+
+    def __init__(self, jaxpr):
+        self.jaxpr, self.invars, self.outvars = jaxpr, jaxpr.invars, jaxpr.outvars
+
+
 def _traced(function, operands):
-    """The jaxpr of a function that closes over no arrays."""
-    return jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands)).jaxpr
+    """The program of a function that closes over no arrays."""
+    return _Program(jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands)).jaxpr)
 
 
 def _avals(variables):
@@ -122,7 +133,7 @@ def _of_active(jaxpr, active, operands):
 
 def _value(*operands, jaxpr):
     """The results of one lane."""
-    return jax.core.eval_jaxpr(jaxpr, [], *operands)
+    return jax.core.eval_jaxpr(jaxpr.jaxpr, [], *operands)
 
 
 def _tangent(*operands, jaxpr, active):
@@ -145,7 +156,7 @@ def _primitive_of(name, lane, inputs, outputs):
 
     def choose(platform, *avals, **params):
         function = partial(lane, **params)
-        most = 1 if platform == "cpu" else max(1, _BUDGET // max(1, peak_bytes(_traced(function, inputs(**params)))))
+        most = 1 if platform == "cpu" else max(1, _BUDGET // max(1, peak_bytes(_traced(function, inputs(**params)).jaxpr)))
         return mlir.lower_fun(partial(_run, function, ndims(**params), most))
 
     def results(*operands, **params):
