@@ -156,7 +156,9 @@ def _primitive_of(name, lane, inputs, outputs):
 
     def choose(platform, *avals, **params):
         function = partial(lane, **params)
-        most = 1 if platform == "cpu" else max(1, _BUDGET // max(1, peak_bytes(_traced(function, inputs(**params)).jaxpr)))
+        most = 1
+        if platform != "cpu":
+            most = max(1, _BUDGET // max(1, peak_bytes(_traced(function, inputs(**params)).jaxpr)))
         return mlir.lower_fun(partial(_run, function, ndims(**params), most))
 
     def results(*operands, **params):
