@@ -5,6 +5,7 @@
 
 #include "deflect.h"
 #include "handlers.h"
+#include "nnls.h"
 
 namespace py = pybind11;
 
@@ -23,6 +24,9 @@ PYBIND11_MODULE(_cuda, m) {
       "Newest CUDA version that the installed driver supports, None without a driver.");
   m.def("adjoint_scratch", lenskern::cuda::adjoint_scratch, py::arg("n"), py::arg("N"),
         "Numbers of scratch memory that the adjoint of one lane takes, for n rays and N haloes.");
+  m.attr("nnls_most_unknowns") = lenskern::cuda::kMostUnknowns;
+  m.def("nnls_scratch", lenskern::cuda::nnls_scratch, py::arg("lanes"), py::arg("n"), py::arg("number"),
+        "Bytes of scratch memory that an inversion of all lanes takes, for n unknowns in numbers of so many bytes.");
   m.def(
       "targets",
       [] {

@@ -27,12 +27,16 @@ struct dim3 {
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-inline const char* cudaGetErrorString(cudaError_t) { return "invalid argument"; }
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorNotSupported = 801 };
+inline const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorInvalidValue ? "invalid argument" : "operation not supported";
+}
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
   cudaStream_t stream;
 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 inline dim3 threadIdx, blockIdx, gridDim;
 
@@ -51,6 +55,13 @@ struct Fiber {
 inline std::vector<Fiber> fibers;
 inline ucontext_t scheduler;
 inline std::function<void()> body;
+
+// What a launch asked for, so that a sanitizer sees who goes beyond it.
+struct alignas(16) Sixteen {
+  char bytes[16];
+};
+inline std::vector<Sixteen> dynamic_shared;
+inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more, as here one does for all
 
 inline void wait(State state) {
   Fiber& self = fibers[threadIdx.x];
@@ -133,13 +144,24 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
+inline char* lenskern_emulated_dynamic_shared() { return emulation::dynamic_shared.data()->bytes; }
+
+template <class... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
+  if (bytes > 227 * 1024) return cudaErrorInvalidValue;
+  emulation::most_dynamic_shared = bytes;
+  return cudaSuccess;
+}
+
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                const Arguments&... arguments) {
+  if (config->dynamicSmemBytes > emulation::most_dynamic_shared) return cudaErrorInvalidValue;
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
   emulation::body = [&] { kernel(arguments...); };
   gridDim = config->gridDim;
+  emulation::dynamic_shared.assign((config->dynamicSmemBytes + 15) / 16, {});
   for (unsigned block = 0; block < gridDim.x; ++block) {
     blockIdx.x = block;
     emulation::run_block(static_cast<int>(config->blockDim.x));

@@ -1,0 +1,11 @@
+// The handler and kernels of the inversions for the CPU: the same sources, with the CUDA of cuda_runtime.h.
+#include "no_stream.h"
+
+#include "nnls_large.cu"
+#include "nnls_small.cu"
+#include "ffi_nnls.cc"
+
+extern "C" int lenskern_nnls_most_unknowns() { return lenskern::cuda::kMostUnknowns; }
+extern "C" int64_t lenskern_nnls_scratch(int64_t lanes, int64_t n, int64_t number) {
+  return lenskern::cuda::nnls_scratch(lanes, n, number);
+}
