@@ -11,7 +11,7 @@
 namespace lenskern::cuda {
 
 // Up to so many unknowns one block of threads solves a lane in its shared memory; and the most that any kernel takes.
-constexpr int kMostSmall = 128, kMostUnknowns = 0;  // none is written yet
+constexpr int kMostSmall = 128, kMostUnknowns = kMostSmall;
 
 // The problems of all lanes; x0.data is null where there is no starting point.
 template <class D>

@@ -2,6 +2,7 @@
 // that change places at barriers only. Barriers that not all threads reach end the program.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -20,6 +21,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define cospi(x) lenskern_emulated_cospi(x)
+inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 inline double lenskern_emulated_cospi(double x) { return std::cos(M_PI * x); }
 
 struct dim3 {
@@ -38,22 +40,25 @@ struct cudaLaunchConfig_t {
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
-inline dim3 threadIdx, blockIdx, gridDim;
+inline dim3 threadIdx, blockIdx, gridDim, blockDim;
 
 namespace emulation {
 
 constexpr int kWarp = 32, kStack = 1 << 17;
 enum State { kReady, kAtWarp, kAtBlock, kDone };
 
+// A fiber begins as a context; from then on jumps change places, which unlike contexts need no system call.
 struct Fiber {
   ucontext_t context;
+  jmp_buf place;
   std::unique_ptr<char[]> stack{new char[kStack]};
   State state;
+  bool started;
   uint64_t slot;  // what the other threads of the warp may read
 };
 
 inline std::vector<Fiber> fibers;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::function<void()> body;
 
 // What a launch asked for, so that a sanitizer sees who goes beyond it.
@@ -66,7 +71,14 @@ inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more,
 inline void wait(State state) {
   Fiber& self = fibers[threadIdx.x];
   self.state = state;
-  swapcontext(&self.context, &scheduler);
+  if (_setjmp(self.place) == 0) _longjmp(scheduler, 1);
+}
+
+inline void resume(Fiber& fiber) {
+  if (_setjmp(scheduler) != 0) return;
+  if (fiber.started) _longjmp(fiber.place, 1);
+  fiber.started = true;
+  setcontext(&fiber.context);
 }
 
 inline void start() {
@@ -79,7 +91,7 @@ inline State settle(int begin, int end) {
   for (int i = begin; i < end; ++i) {
     if (fibers[i].state != kReady) continue;
     threadIdx.x = i;
-    swapcontext(&scheduler, &fibers[i].context);
+    resume(fibers[i]);
   }
   for (int i = begin; i < end; ++i) {
     if (fibers[i].state == fibers[begin].state) continue;
@@ -98,7 +110,7 @@ inline void run_block(int threads) {
     fiber.context.uc_stack.ss_size = kStack;
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, start, 0);
-    fiber.state = kReady;
+    fiber.state = kReady, fiber.started = false;
   }
   while (true) {
     for (int warp = 0; warp < threads; warp += kWarp) {
@@ -124,6 +136,24 @@ auto exchange(uint64_t value, const Read& read) {
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::wait(emulation::kAtBlock); }
+
+// Calls read(all the threads of the block) once all have put their value down.
+template <class Read>
+auto emulation_over_block(uint64_t value, const Read& read) {
+  emulation::fibers[threadIdx.x].slot = value;
+  __syncthreads();
+  const auto result = read();
+  __syncthreads();
+  return result;
+}
+inline int __syncthreads_count(bool predicate) {
+  return emulation_over_block(predicate, [] {
+    int count = 0;
+    for (unsigned i = 0; i < blockDim.x; ++i) count += emulation::fibers[i].slot != 0;
+    return count;
+  });
+}
+inline int __syncthreads_or(bool predicate) { return __syncthreads_count(predicate) != 0; }
 
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int offset) {
@@ -160,7 +190,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
   emulation::body = [&] { kernel(arguments...); };
-  gridDim = config->gridDim;
+  gridDim = config->gridDim, blockDim = config->blockDim;
   emulation::dynamic_shared.assign((config->dynamicSmemBytes + 15) / 16, {});
   for (unsigned block = 0; block < gridDim.x; ++block) {
     blockIdx.x = block;
