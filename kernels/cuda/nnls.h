@@ -30,7 +30,8 @@ struct Solutions {
   D* residual;
 };
 
-// n <= kMostSmall.
+// n <= kMostSmall, of which a block takes nnls_small_shared bytes of shared memory.
+int nnls_small_shared(int n);
 template <class D>
 cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out);
 

@@ -2,10 +2,12 @@
 
 namespace lenskern::cuda {
 
+int nnls_small_shared(int n) { return small::MatrixLayout(n).end; }
+
 template <class D>
 cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out) {
-  const int bytes = small::MatrixLayout(problems.n).end;
-  if (bytes > kMostShared) {  // of each device, and a call of this costs next to nothing
+  const int bytes = nnls_small_shared(problems.n);
+  if (bytes > kMostShared) {  // an attribute of each device, and set without waiting
     const cudaError_t error =
         cudaFuncSetAttribute(small::solve_lanes<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (error != cudaSuccess) return error;
