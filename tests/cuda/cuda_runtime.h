@@ -61,6 +61,7 @@ inline std::function<void()> body;  // of a thread
 
 // Barriers of a block and of a warp are emulation::wait_for_block and wait_for_warp, and slots what threads tell others.
 inline void __syncthreads() { emulation::wait_for_block(); }
+inline void __syncwarp() { emulation::wait_for_warp(); }
 
 inline int __syncthreads_count(bool predicate) {
   emulation::slots[threadIdx.x] = predicate;
