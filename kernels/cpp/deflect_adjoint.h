@@ -92,7 +92,7 @@ inline void adjoint_row(const Entries& entries, int e, const ChunkRows& chunk, c
   op.finish_halo(sums);
 }
 
-template <int kFunctions, class Closed, class Op>
+template <class Family, int kFunctions, class Closed, class Op>
 inline void adjoint_near(const Entries& entries, int e, const ChunkRows& chunk, const Block& block,
                          const Closed& closed, Op& op, double* sums) {
   using V = Vector<double>;
@@ -100,7 +100,7 @@ inline void adjoint_near(const Entries& entries, int e, const ChunkRows& chunk, 
   for (int v = 0; v < Block::kVectors; ++v) {
     const V dy = block.y[v] - entries.y(e), dx = block.x[v] - entries.x(e), v2 = dy * dy + dx * dx;
     V values[kFunctions], f[kMostFunctions], slope;
-    evaluate_points<kFunctions, true>(halo, v2, chunk, closed, values, slope);
+    evaluate_points<Family, true>(halo, v2, chunk, closed, values, slope);
     for (int j = 0; j < kFunctions; ++j) f[j] = values[j];
     op.add(v, chunk.halos[halo].amplitude, f, slope, dy, dx, v2);
   }
@@ -138,24 +138,27 @@ struct AdjointOfTree {
     constexpr int W = Block::W;
     double* sums = halo_sums + int64_t{part} * chunk.count * kHaloSums * W;
     const auto of = [&](const Entries& entries, int e) { return sums + entries.halo(e) * kHaloSums * W; };
-    for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
-      PairAdjoint<kFunctions, kAtRays> op;
-      for (int v = 0; v < Block::kVectors; ++v) op.wy[v] = load(wy + i + v * W), op.wx[v] = load(wx + i + v * W);
-      lists.narrow.for_each<Narrow>(kFunctions, chunk.distance, [&](int e) {
-        adjoint_row<Narrow, kFunctions>(lists.narrow, e, chunk, block, op, of(lists.narrow, e));
-      });
-      lists.wide.for_each<Wide>(kFunctions, chunk.distance, [&](int e) {
-        adjoint_row<Wide, kFunctions>(lists.wide, e, chunk, block, op, of(lists.wide, e));
-      });
-      for (int e = 0; e < lists.near.count; ++e) {
-        adjoint_near<kFunctions>(lists.near, e, chunk, block, closed, op, of(lists.near, e));
-      }
-      for (int f = 0; f < op.kFields; ++f) {
-        for (int v = 0; v < Block::kVectors; ++v) {
-          double* to = fields + f * distance + i + v * W;
-          store(to, load(to) + op.field[f][v]);
+    with_wide(chunk.loose, [&](auto wide) {
+      using Family = decltype(wide);
+      for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
+        PairAdjoint<kFunctions, kAtRays> op;
+        for (int v = 0; v < Block::kVectors; ++v) op.wy[v] = load(wy + i + v * W), op.wx[v] = load(wx + i + v * W);
+        lists.narrow.for_each<Narrow>(kFunctions, chunk.distance, [&](int e) {
+          adjoint_row<Narrow, kFunctions>(lists.narrow, e, chunk, block, op, of(lists.narrow, e));
+        });
+        lists.wide.for_each<Family>(kFunctions, chunk.distance, [&](int e) {
+          adjoint_row<Family, kFunctions>(lists.wide, e, chunk, block, op, of(lists.wide, e));
+        });
+        for (int e = 0; e < lists.near.count; ++e) {
+          adjoint_near<Family, kFunctions>(lists.near, e, chunk, block, closed, op, of(lists.near, e));
         }
-      }
+        for (int f = 0; f < op.kFields; ++f) {
+          for (int v = 0; v < Block::kVectors; ++v) {
+            double* to = fields + f * distance + i + v * W;
+            store(to, load(to) + op.field[f][v]);
+          }
+        }
+      });
     });
   }
 };
@@ -250,16 +253,13 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Acti
       for (int f = 0; f < 2; ++f) sorted[f * slots + slot] = ray < 0 ? 0 : static_cast<double>(weight[2 * ray + f]);
     }
     for (int64_t i = 0; i < 5 * slots; ++i) near[i] = 0;
-    const Box& box = tree[0].box;
-    const double least = least_distance(box, tree[0].rays);
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<kFunctions>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample,
-                                  scratch, worker, &chunk))
-        return false;
       FarPlan plan;
-      if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
+      if (!make_chunk<kFunctions>(halos + done, count - done, tree, FarErrors::of_derivatives(options.tol, count),
+                                  sample, scratch, worker, &chunk, &plan))
+        return false;
       // The same for all chunks.
       if (use_far && done == 0 && !gather_weights(tree, *plan.far(), sorted, scratch, worker)) return false;
       const int64_t part_sums = int64_t{chunk.count} * kHaloSums * W;

@@ -8,8 +8,8 @@
 namespace lenskern::LENSKERN_ISA {
 namespace deflect {
 
-// Haloes that all blocks of a leaf, or of the points of a node, are summed over before the next ones, so that the rows that
-// neighbouring blocks share stay in the first cache.
+// So many haloes are summed over all blocks of a leaf, or of the points of a node, before the next ones, so that rows
+// which neighbouring blocks share stay in the first cache.
 constexpr int kGroup = 64;
 
 // Haloes to be summed, by number in the chunk; positions and places of the rows once more, in order. The arrays are
@@ -37,7 +37,8 @@ struct Candidates {
 struct Entries {
   int count;
   const Candidates* from;
-  alignas(64) int64_t candidate[kGroup + Simd<double>::width], row[kGroup + Simd<double>::width];  // `row` is an address
+  static constexpr int kRoom = kGroup + Simd<double>::width;
+  alignas(64) int64_t candidate[kRoom], row[kRoom];  // `row` is an address
 
   void start(const Candidates& group) { count = 0, from = &group; }
   // Appends the chosen ones of a vector of candidates.
@@ -57,7 +58,7 @@ struct Entries {
     constexpr int kAhead = 16;
     const auto ask = [&](int e) {
       for (int j = 0; j < functions; ++j) {
-        for (int k = 0; k < Family::kStride; k += 8) __builtin_prefetch(row_at(e) + j * distance + k);
+        for (int k = 0; k < Family::kColumns; k += 8) __builtin_prefetch(row_at(e) + j * distance + k);
       }
     };
     for (int e = 0; e < kAhead && e < count; ++e) ask(e);
@@ -129,8 +130,8 @@ struct Block {
   }
 };
 
-// The polynomial of a row at several vectors, and its derivative where asked for. Without it the even and the odd powers
-// are summed apart: more and shorter chains of products, each of which waits for the one before.
+// The polynomial of a row at several vectors, and its derivative where asked for. Without it the even and the odd
+// powers are summed apart: more and shorter chains of products, each of which waits for the one before.
 template <class Family, bool kSlope, int n>
 inline void evaluate_row(const double* row, const Vector<double> (&t)[n], Vector<double> (&value)[n],
                          Vector<double> (&slope)[n]) {
@@ -172,8 +173,8 @@ inline void evaluate_row(const double* row, const Vector<double> (&t)[n], Vector
   }
 }
 
-// Calls body(i, block) for every group of candidates and every block of `points` (a multiple of kBlock) points from point i
-// on, with the lists of the group's haloes.
+// Calls body(i, block) for every group of candidates and every block of `points` (a multiple of kBlock) points, the one
+// that begins at point i, when the lists hold the group's haloes.
 template <class Body>
 inline void for_blocks(const Candidates& from, const ChunkRows& chunk, const double* y, const double* x, int64_t points,
                        Lists& lists, const Body& body) {
@@ -209,10 +210,9 @@ inline void add_row(const Entries& entries, int e, const Block& block, Op& op) {
 
 // The functions of one halo, and the slope of the first, at the points of a vector: the row that serves all of them, or
 // the row of each, or where there is none the closed form, closed(halo, v, values, slope).
-template <int kFunctions, bool kSlope, class Closed>
+template <class Family, bool kSlope, int kFunctions, class Closed>
 inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& chunk, const Closed& closed,
                             Vector<double> (&value)[kFunctions], Vector<double>& slope) {
-  using Family = Wide;
   using V = Vector<double>;
   constexpr int W = Block::W, top = Family::kDegree;
   const double least = chunk.least_v;
@@ -238,9 +238,9 @@ inline void evaluate_points(int64_t halo, Vector<double> v2, const ChunkRows& ch
   V t{};
   for (int j = 0; j < kFunctions; ++j) {
     // Coefficient k of all points.
-    V c[Family::kStride];
+    V c[Family::kColumns];
 #pragma GCC unroll 16
-    for (int part = 0; part < Family::kStride; part += W) {
+    for (int part = 0; part < Family::kColumns; part += W) {
 #pragma GCC unroll 16
       for (int k = 0; k < W; ++k) c[part + k] = load(row[k] + j * chunk.distance + part);
       swap_blocks<double, 1>(c + part);
@@ -291,24 +291,28 @@ template <int kKind, class Closed>
 inline void sum_fields(const Candidates& from, const ChunkRows& chunk, const Closed& closed, Lists& lists,
                        const double* y, const double* x, int64_t points, double* out, int64_t distance) {
   constexpr int W = Block::W;
-  for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
-    FieldSum<kKind> op;
-    lists.narrow.for_each<Narrow>(1, 0, [&](int e) { add_row<Narrow, op.kSlope>(lists.narrow, e, block, op); });
-    lists.wide.for_each<Wide>(1, 0, [&](int e) { add_row<Wide, op.kSlope>(lists.wide, e, block, op); });
-    for (int e = 0; e < lists.near.count; ++e) {
-      for (int v = 0; v < Block::kVectors; ++v) {
-        const Vector<double> dy = block.y[v] - lists.near.y(e), dx = block.x[v] - lists.near.x(e);
-        Vector<double> value[1], slope;
-        evaluate_points<1, op.kSlope>(lists.near.halo(e), dy * dy + dx * dx, chunk, closed, value, slope);
-        op.add(v, value[0], slope, dy, dx);
+  constexpr bool kSlope = FieldSum<kKind>::kSlope;
+  with_wide(chunk.loose, [&](auto wide) {
+    using Family = decltype(wide);
+    for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
+      FieldSum<kKind> op;
+      lists.narrow.for_each<Narrow>(1, 0, [&](int e) { add_row<Narrow, kSlope>(lists.narrow, e, block, op); });
+      lists.wide.for_each<Family>(1, 0, [&](int e) { add_row<Family, kSlope>(lists.wide, e, block, op); });
+      for (int e = 0; e < lists.near.count; ++e) {
+        for (int v = 0; v < Block::kVectors; ++v) {
+          const Vector<double> dy = block.y[v] - lists.near.y(e), dx = block.x[v] - lists.near.x(e);
+          Vector<double> value[1], slope;
+          evaluate_points<Family, kSlope>(lists.near.halo(e), dy * dy + dx * dx, chunk, closed, value, slope);
+          op.add(v, value[0], slope, dy, dx);
+        }
       }
-    }
-    for (int f = 0; f < op.kFields; ++f) {
-      for (int v = 0; v < Block::kVectors; ++v) {
-        double* to = out + f * distance + i + v * W;
-        store(to, load(to) + op.sum[f][v]);
+      for (int f = 0; f < op.kFields; ++f) {
+        for (int v = 0; v < Block::kVectors; ++v) {
+          double* to = out + f * distance + i + v * W;
+          store(to, load(to) + op.sum[f][v]);
+        }
       }
-    }
+    });
   });
 }
 

@@ -73,28 +73,31 @@ struct TangentOfTree {
   void sum(const Candidates& from, Lists& lists, const double* y, const double* x, int64_t points, double* fields,
            int64_t distance) const {
     using V = Vector<double>;
-    for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
-      TangentSum op;
-      lists.narrow.for_each<Narrow>(2, chunk.distance, [&](int e) {
-        tangent_row<Narrow>(lists.narrow, e, tangents, chunk.distance, block, op);
-      });
-      lists.wide.for_each<Wide>(2, chunk.distance, [&](int e) {
-        tangent_row<Wide>(lists.wide, e, tangents, chunk.distance, block, op);
-      });
-      for (int e = 0; e < lists.near.count; ++e) {
-        for (int v = 0; v < Block::kVectors; ++v) {
-          const V dy = block.y[v] - lists.near.y(e), dx = block.x[v] - lists.near.x(e), v2 = dy * dy + dx * dx;
-          V values[2], slope;
-          evaluate_points<2, true>(lists.near.halo(e), v2, chunk, closed, values, slope);
-          op.add(v, tangents[lists.near.halo(e)], values[0], values[1], slope, dy, dx, v2);
+    with_wide(chunk.loose, [&](auto wide) {
+      using Family = decltype(wide);
+      for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
+        TangentSum op;
+        lists.narrow.for_each<Narrow>(2, chunk.distance, [&](int e) {
+          tangent_row<Narrow>(lists.narrow, e, tangents, chunk.distance, block, op);
+        });
+        lists.wide.for_each<Family>(2, chunk.distance, [&](int e) {
+          tangent_row<Family>(lists.wide, e, tangents, chunk.distance, block, op);
+        });
+        for (int e = 0; e < lists.near.count; ++e) {
+          for (int v = 0; v < Block::kVectors; ++v) {
+            const V dy = block.y[v] - lists.near.y(e), dx = block.x[v] - lists.near.x(e), v2 = dy * dy + dx * dx;
+            V values[2], slope;
+            evaluate_points<Family, true>(lists.near.halo(e), v2, chunk, closed, values, slope);
+            op.add(v, tangents[lists.near.halo(e)], values[0], values[1], slope, dy, dx, v2);
+          }
         }
-      }
-      for (int f = 0; f < kFields; ++f) {
-        for (int v = 0; v < Block::kVectors; ++v) {
-          double* to = fields + f * distance + i + v * Block::W;
-          store(to, load(to) + op.sum[f][v]);
+        for (int f = 0; f < kFields; ++f) {
+          for (int v = 0; v < Block::kVectors; ++v) {
+            double* to = fields + f * distance + i + v * Block::W;
+            store(to, load(to) + op.sum[f][v]);
+          }
         }
-      }
+      });
     });
   }
 };
@@ -142,16 +145,13 @@ bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear
     double* sums = scratch.fields.template reserve<double>(TangentSum::kFields * slots);
     if (sums == nullptr) return false;
     for (int64_t i = 0; i < TangentSum::kFields * slots; ++i) sums[i] = 0;
-    const Box& box = tree[0].box;
-    const double least = least_distance(box, tree[0].rays);
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<2>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample, scratch, worker,
-                         &chunk))
-        return false;
       FarPlan plan;
-      if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
+      if (!make_chunk<2>(halos + done, count - done, tree, FarErrors::of_derivatives(options.tol, count), sample,
+                         scratch, worker, &chunk, &plan))
+        return false;
       const TangentOfTree<decltype(closed)> sum{tree, chunk, closed, tangents + done, sums};
       if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker))
         return false;

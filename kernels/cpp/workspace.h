@@ -11,8 +11,8 @@
 
 namespace lenskern::LENSKERN_ISA {
 
-// Aligned memory that grows and never shrinks. Where it is large it asks for large pages: the rows of haloes are read all over,
-// and with pages of 4 kB most reads would miss the translation buffer.
+// Aligned memory that grows and never shrinks. Where it is large it asks for large pages: the rows of haloes are read
+// all over, and with pages of 4 kB most reads would miss the translation buffer.
 class Buffer {
  public:
   Buffer() = default;
