@@ -1,7 +1,8 @@
 // The handler and kernels of the inversions for the CPU: the same sources, with the CUDA of cuda_runtime.h.
 #include "no_stream.h"
 
-#include "nnls_large.cu"
+#include "nnls_large_float32.cu"
+#include "nnls_large_float64.cu"
 #include "nnls_small.cu"
 #include "ffi_nnls.cc"
 
