@@ -31,7 +31,8 @@ struct Solutions {
   D* residual;
 };
 
-// n <= kMostSmall.
+// n <= kMostSmall, of which a block takes nnls_small_shared bytes of shared memory.
+int nnls_small_shared(int n);
 template <class D>
 cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out);
 
@@ -39,9 +40,8 @@ cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const S
 template <class D>
 cudaError_t nnls_large(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out, char* scratch);
 
-// Bytes of scratch memory that a call takes; `number` is the size of the numbers of Q.
-inline int64_t nnls_scratch(int64_t lanes, int64_t n, int64_t number) {
-  (void)number;
+// Bytes of scratch memory that a call takes.
+inline int64_t nnls_scratch(int64_t lanes, int64_t n) {
   return n <= kMostSmall ? 0 : large::scratch(lanes, n);
 }
 

@@ -49,12 +49,13 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs;
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 
 inline dim3 gridDim, blockDim;
 
 namespace emulation {
 
+constexpr int kMostShared = 163 * 1024;         // as an A100
 inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more, as here one does for all
 inline int processors = 3;                      // that have room for one block each
 
@@ -115,13 +116,13 @@ inline void lenskern_emulated_pause() { emulation::block().wait(emulation::kPoll
 
 template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
-  if (bytes > 227 * 1024) return cudaErrorInvalidValue;
+  if (bytes > emulation::kMostShared) return cudaErrorInvalidValue;
   emulation::most_dynamic_shared = bytes;
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  return *value = emulation::processors, cudaSuccess;
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  return *value = which == cudaDevAttrMultiProcessorCount ? emulation::processors : emulation::kMostShared, cudaSuccess;
 }
 template <class... Parameters>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int, size_t) {
