@@ -1,11 +1,11 @@
-// The kernel for large inversions with real threads, a block each; built with ThreadSanitizer by test_cuda_large.py. Two
-// systems are solved by one block each and by several: without a race, and with the same result to the bit.
+// The kernel for large inversions for ThreadSanitizer: blocks are threads, and it takes the emulated threads of a block
+// for threads too. One iteration has all that a solve does, and float64 factors follow.
 #define LENSKERN_BLOCKS_ARE_THREADS
 #include "cuda_runtime.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <random>
 #include <vector>
 
@@ -50,13 +50,13 @@ Results solve(const Systems& systems, int blocks) {
   Results results;
   const Problems<double> problems{lanes_of(kLanes),
                                   kSize,
-                                  {1e-12, 50},
+                                  {1e-12, 1},
                                   {systems.Q.data(), {kSize * kSize}},
                                   {systems.q.data(), {kSize}},
                                   {nullptr, {}}};
   const Solutions<double> out{results.x.data(),          results.z.data(),      results.status.data(),
                               results.iterations.data(), results.passes.data(), results.residual.data()};
-  std::vector<char> scratch(nnls_scratch(kLanes, kSize, sizeof(double)) + 256, char(0xff));
+  std::vector<char> scratch(nnls_scratch(kLanes, kSize) + 256, char(0xff));
   char* aligned = scratch.data() + 256 - reinterpret_cast<uintptr_t>(scratch.data()) % 256;
   emulation::processors = blocks;
   if (nnls_large<double>(nullptr, problems, out, aligned) != cudaSuccess) std::puts("not launched");
@@ -89,30 +89,23 @@ void solve_exactly(const double* Q, const double* q, char* scratch, int blocks, 
   if (factors.set_all(v)) factors.solve(S.h, out);
 }
 
-std::vector<double> solve_exactly(const Systems& systems, int blocks) {
+bool solve_exactly(const Systems& systems, int blocks) {
   std::vector<double> out(kSize);
-  std::vector<char> scratch(nnls_scratch(1, kSize, sizeof(double)), char(0));
-  emulation::processors = blocks;
+  std::vector<char> scratch(nnls_scratch(1, kSize), char(0));
   const auto body = [&] {
     solve_exactly(systems.Q.data(), systems.q.data(), scratch.data(), blocks, out.data());
   };
   emulation::run_at_once(blocks, kThreads, sizeof(large::Shared), body);
-  return out;
+  return std::all_of(out.begin(), out.end(), [](double y) { return std::isfinite(y) && y != 0; });
 }
 
 }  // namespace
 
 int main() {
   const Systems systems;
-  const Results one = solve(systems, 2), more = solve(systems, 5);
-  for (int lane = 0; lane < kLanes; ++lane) {
-    if (one.status[lane] != 0) return std::printf("lane %d has status %d\n", lane, one.status[lane]), 1;
+  const Results found = solve(systems, 2);
+  if (found.status[0] != lenskern::nnls::kMaxIter || found.iterations[0] != 1 || found.passes[0] == 0) {
+    return std::printf("status %d after %d iterations\n", found.status[0], found.iterations[0]), 1;
   }
-  if (one.x != more.x || one.z != more.z || one.iterations != more.iterations) {
-    return std::puts("the number of blocks changes the result"), 1;
-  }
-  const std::vector<double> exact = solve_exactly(systems, 1);
-  if (!(exact[1] != 0) || !std::isfinite(exact[1])) return std::puts("no float64 solution"), 1;
-  if (exact != solve_exactly(systems, 3)) return std::puts("the number of blocks changes a float64 solve"), 1;
-  return 0;
+  return solve_exactly(systems, 2) ? 0 : 1;
 }

@@ -50,6 +50,7 @@ def emulated_cuda(emulate):
         nnls_most_unknowns=loaded.lenskern_nnls_most_unknowns(),
         nnls_shared=loaded.lenskern_nnls_small_shared,
         nnls_scratch=scratch,
+        emulate_processors=loaded.lenskern_emulate_processors,
     )
     choose = primitive._kernel
 
