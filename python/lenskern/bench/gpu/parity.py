@@ -1,0 +1,180 @@
+"""Every kernel against the reference in float64 on the CPU: operations, dtypes, transforms, each program by itself."""
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lenskern import backends, convolve
+from lenskern.bench import report
+from lenskern.bench.gpu import parity_deflect, parity_nnls, race
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is compared.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+        ``function(backend, *arguments)`` gives arrays in any pytree.
+    arguments : tuple
+        Pytrees of arrays; floating-point ones are of the dtype under test.
+    tolerance : float
+        Largest difference, relative to the largest entry of each array of the result.
+    """
+
+    name: str
+    function: Callable
+    arguments: tuple
+    tolerance: float
+
+
+def cases(dry_run):
+    """The cases: an operation, a backend and a dtype each; see `parts.cases`."""
+    names = ("cuda", "pallas")
+    if dry_run:
+        names = ("cpp" if backends.availability("cpp").available else "reference",)
+    operations = {"deflect": parity_deflect.programs, "nnls": parity_nnls.programs, "convolve": _convolutions}
+    found = {}
+    for operation, backend, dtype in itertools.product(operations, names, ("float64", "float32")):
+        if (operation, backend) == ("convolve", "cuda") or (dry_run and dtype == "float32" and operation != "convolve"):
+            continue
+        programs = partial(operations[operation], dtype=dtype, small=dry_run)
+        found[f"{operation}, {backend}, {dtype}"] = partial(_check, programs, backend, dtype)
+    found["concurrent calls"] = partial(_concurrent, names[0])
+    found["every device"] = partial(_every_device, names[0])
+    return found
+
+
+def _convolutions(dtype, small):
+    """The fused Fourier transforms: images of several sizes, and the derivative by the image."""
+    rng = np.random.default_rng(0)
+    backend_of = {"cpp": "reference"}  # the CPU has no fused kernel
+
+    def blur(backend, kernel, images):
+        plan = convolve.plan(kernel, images.shape[-2:], method="fft", backend=backend_of.get(backend, backend))
+        return plan(images)
+
+    def slope(backend, kernel, images):
+        return jax.grad(lambda x: jnp.sum(blur(backend, kernel, x) ** 2))(images)
+
+    tolerance = {"float64": 3e-14, "float32": 3e-6}[dtype]
+    for shape in ((7, 9),) if small else ((7, 9), (32, 32), (50, 64), (128, 128), (256, 256)):
+        images, psf = (jnp.asarray(rng.normal(size=s), dtype) for s in ((3, *shape), (5, 7)))
+        size = "x".join(map(str, shape))
+        yield f"{size}, batch 3", blur, (psf, images), tolerance
+        yield f"{size}, gradient", slope, (psf, images), tolerance
+
+
+def _check(programs, backend, dtype, guard):
+    """Records of the programs of one case."""
+    programs = {program.name: program for program in itertools.starmap(Program, programs())}
+    setups = {name: partial(_set_up, program, backend) for name, program in programs.items()}
+    calls, failures = race.prepare(setups, guard)
+    found = {name: (status, None, reason) for name, (status, reason) in failures.items()}
+    for name, (call, expected) in calls.items():
+        result, failure = guard.attempt(name, call)
+        if failure is not None:
+            found[name] = (failure[0], None, failure[1])
+            continue
+        # Twice: from the second run on the kernels are replayed from a recorded graph.
+        error = max(difference(result, expected), difference(call(), expected))
+        found[name] = ("right" if error <= programs[name].tolerance else "wrong", error, None)
+    return [
+        report.record(
+            benchmark="gpu",
+            system="lenskern",
+            backend=backend,
+            dtype=dtype,
+            program=name,
+            status=found[name][0],
+            max_abs_err=found[name][1],
+            tolerance=program.tolerance,
+            reason=found[name][2],
+        )
+        for name, program in programs.items()
+    ]
+
+
+def _set_up(program, backend):
+    """The compiled call, and what it is to give."""
+    call = race.compiled(partial(program.function, backend), *program.arguments)
+    cpu = jax.devices("cpu")[0]
+    exact = jax.tree.map(lambda x: jax.device_put(_exact(x), cpu), program.arguments)
+    with jax.default_device(cpu):
+        expected = jax.device_get(jax.jit(partial(program.function, "reference"))(*exact))
+    return call, expected
+
+
+def _exact(x):
+    return x.astype("float64") if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def difference(found, expected):
+    """Largest difference of two pytrees, of the largest entry of each array; infinite where one alone has a NaN."""
+    errors = [0.0]
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if a.shape != b.shape or (np.isfinite(a) != np.isfinite(b)).any():
+            return float("inf")
+        known = np.isfinite(b)
+        if known.any():
+            errors.append(float(np.abs(a - b)[known].max() / max(np.abs(b[known]).max(), 1e-30)))
+    return max(errors)
+
+
+def _runtime_programs(backend):
+    """Small programs of different kernels, as `_set_up` gives them."""
+    return [_set_up(Program(*parts), backend) for parts in parity_deflect.programs("float64", small=True)]
+
+
+def _concurrent(backend, guard):
+    """Threads that call compiled programs at the same time."""
+
+    def attempt():
+        calls = _runtime_programs(backend)
+
+        def work(i):
+            call, expected = calls[i % len(calls)]
+            return difference(call(), expected)
+
+        with ThreadPoolExecutor(8) as pool:
+            return max(pool.map(work, range(64)))
+
+    name = "64 calls from 8 threads"
+    return [_verdict(backend, name, *guard.attempt(name, attempt))]
+
+
+def _every_device(backend, guard):
+    """The same programs on each device of the process, one after the other."""
+
+    def attempt(device):
+        with jax.default_device(device):
+            return max(difference(call(), expected) for call, expected in _runtime_programs(backend))
+
+    return [
+        _verdict(backend, f"device {device.id}", *guard.attempt(f"device {device.id}", partial(attempt, device)))
+        for device in jax.devices()
+    ]
+
+
+def _verdict(backend, name, error, failure, tolerance=3e-10):
+    status, reason = failure or ("right" if error <= tolerance else "wrong", None)
+    return report.record(
+        benchmark="gpu",
+        system="lenskern",
+        backend=backend,
+        dtype="float64",
+        program=name,
+        status=status,
+        max_abs_err=None if failure else error,
+        tolerance=tolerance,
+        reason=reason,
+    )
