@@ -141,9 +141,9 @@ class Run:
         if left <= 0:
             records, status, reason = [], "left out", "no time was left"
         else:
-            limit = self.registry.PARTS[part][1]
-            limit = SLOW * limit if self.dry_run else min(limit, left + 15)
-            records, reason = self.supervisor.run(part, case, self.dry_run, limit)
+            limit, patience = self.registry.PARTS[part][1], SLOW if self.dry_run else 1
+            limit = patience * limit if self.dry_run else min(limit, left + 15)
+            records, reason = self.supervisor.run(part, case, self.dry_run, limit, patience)
             status = "failed"
         if reason is not None:
             # Whoever asks JAX for its device starts it, and this process is to leave it alone.

@@ -75,32 +75,19 @@ def _convolutions(dtype, small):
 
 def _check(programs, backend, dtype, guard):
     """Records of the programs of one case."""
-    programs = {program.name: program for program in itertools.starmap(Program, programs())}
-    setups = {name: partial(_set_up, program, backend) for name, program in programs.items()}
-    calls, failures = race.prepare(setups, guard)
-    found = {name: (status, None, reason) for name, (status, reason) in failures.items()}
-    for name, (call, expected) in calls.items():
-        result, failure = guard.attempt(name, call)
-        if failure is not None:
-            found[name] = (failure[0], None, failure[1])
-            continue
-        # Twice: from the second run on the kernels are replayed from a recorded graph.
-        error = max(difference(result, expected), difference(call(), expected))
-        found[name] = ("right" if error <= programs[name].tolerance else "wrong", error, None)
-    return [
-        report.record(
-            benchmark="gpu",
-            system="lenskern",
-            backend=backend,
-            dtype=dtype,
-            program=name,
-            status=found[name][0],
-            max_abs_err=found[name][1],
-            tolerance=program.tolerance,
-            reason=found[name][2],
-        )
-        for name, program in programs.items()
-    ]
+    programs = {f"{backend} {dtype} {p.name}": p for p in itertools.starmap(Program, programs())}
+    calls, failures = race.prepare({key: partial(_set_up, p, backend) for key, p in programs.items()}, guard)
+    records = []
+    for key, program in programs.items():
+        failure, error = failures.get(key), None
+        if failure is None:
+            call, expected = calls[key]
+            result, failure = guard.attempt(key, call)
+        if failure is None:
+            # Twice: from the second run on the kernels may be replayed from a recorded graph.
+            error = max(difference(result, expected), difference(call(), expected))
+        records.append(_verdict(program.name, error, failure, backend, dtype, program.tolerance))
+    return records
 
 
 def _set_up(program, backend):
@@ -149,7 +136,7 @@ def _concurrent(backend, guard):
             return max(pool.map(work, range(64)))
 
     name = "64 calls from 8 threads"
-    return [_verdict(backend, name, *guard.attempt(name, attempt))]
+    return [_verdict(name, *guard.attempt(name, attempt), backend)]
 
 
 def _every_device(backend, guard):
@@ -160,21 +147,22 @@ def _every_device(backend, guard):
             return max(difference(call(), expected) for call, expected in _runtime_programs(backend))
 
     return [
-        _verdict(backend, f"device {device.id}", *guard.attempt(f"device {device.id}", partial(attempt, device)))
+        _verdict(f"device {device.id}", *guard.attempt(f"device {device.id}", partial(attempt, device)), backend)
         for device in jax.devices()
     ]
 
 
-def _verdict(backend, name, error, failure, tolerance=3e-10):
+def _verdict(name, error, failure, backend, dtype="float64", tolerance=3e-10):
+    """The record of a program."""
     status, reason = failure or ("right" if error <= tolerance else "wrong", None)
     return report.record(
         benchmark="gpu",
         system="lenskern",
         backend=backend,
-        dtype="float64",
+        dtype=dtype,
         program=name,
         status=status,
-        max_abs_err=None if failure else error,
+        max_abs_err=error,
         tolerance=tolerance,
         reason=reason,
     )

@@ -4,9 +4,9 @@ import importlib
 
 # Name, what it is, and the seconds that one case of it may take, compilation included.
 PARTS = {
-    "parity": ("every kernel against the reference on the CPU", 90),
+    "parity": ("every kernel against the reference on the CPU", 120),
     "ceilings": ("what the device can do: the least times that the others are judged by", 60),
-    "nnls": ("inversions", 60),
+    "nnls": ("inversions", 75),
     "deflect": ("sums over haloes", 60),
     "simulate": ("images of the users' model", 90),
     "convolve": ("convolution with a point spread function", 40),

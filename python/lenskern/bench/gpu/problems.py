@@ -2,13 +2,12 @@
 
 import os
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from lenskern.bench import lensing, nnls, problems
+from lenskern.bench import lensing, nnls, problems, report
 
 FOLDER = Path("build/gpu/problems")
 # Kind and size of the mesh, which give K; 60 Gaussians come with a mesh, 20 and 20 without one.
@@ -35,28 +34,45 @@ def systems(K, count, dry_run=False):
     """
     distinct = min(count, 2 if dry_run else DISTINCT[K])
     if dry_run:
-        made = [_solved(K, True, i) for i in range(distinct)]
+        made = [_solved(K, i, coarse=True) for i in range(distinct)]
     else:
         made = _kept(K, distinct)
     return tuple(np.stack([made[i % distinct][part] for i in range(count)]) for part in range(3))
 
 
 def _kept(K, count):
-    """The first ``count`` distinct systems of a size, from the folder or into it."""
-    paths = [FOLDER / f"{K}_{i}.npz" for i in range(count)]
-    missing = [i for i, path in enumerate(paths) if not path.exists()]
-    if missing:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        # Processes of their own, each with one thread: a fork would take the device along.
-        with _environment(JAX_PLATFORMS="cpu", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
-            with ProcessPoolExecutor(min(os.cpu_count(), len(missing)), get_context("spawn")) as pool:
-                for i, parts in zip(missing, pool.map(partial(_solved, K, False), missing), strict=True):
-                    np.savez(paths[i], *parts)
+    """The first ``count`` distinct systems of a size."""
+    generate({K: count})
     found = []
-    for path in paths:
-        with np.load(path) as parts:
+    for i in range(count):
+        with np.load(_path(K, i)) as parts:
             found.append(tuple(parts.values()))
     return found
+
+
+def _path(K, i):
+    return FOLDER / f"{K}_{i}.npz"
+
+
+def generate(counts):
+    """Put systems into the folder, those that it does not have yet.
+
+    Parameters
+    ----------
+    counts : dict of int to int
+        How many of each K.
+    """
+    missing = [
+        (K, i) for K, count in sorted(counts.items(), reverse=True) for i in range(count) if not _path(K, i).exists()
+    ]
+    if not missing:
+        return
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    # Processes of their own, each with one thread: a fork would take the device along.
+    with _environment(JAX_PLATFORMS="cpu", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):
+        with ProcessPoolExecutor(min(report.usable_cores(), len(missing)), get_context("spawn")) as pool:
+            for (K, i), parts in zip(missing, pool.map(_solved, *zip(*missing, strict=True)), strict=True):
+                np.savez(_path(K, i), *parts)
 
 
 class _environment:
@@ -77,7 +93,7 @@ class _environment:
                 os.environ[name] = value
 
 
-def _solved(K, coarse, i):
+def _solved(K, i, coarse=False):
     """(Q, q, x) of one system."""
     kind, mesh_size = SHAPES[K]
     options = COARSE if coarse else {}

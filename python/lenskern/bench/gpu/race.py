@@ -15,7 +15,7 @@ LEAST = 2e-3
 # Seconds of measured runs of a call, and of all of them in turns.
 ENOUGH = 1.0
 # Programs that are compiled at a time.
-COMPILERS = 8
+COMPILERS = min(16, report.usable_cores())
 
 
 class Broken(Exception):
@@ -63,7 +63,7 @@ class Guard:
     lost : dict of str to str
         Programs that took an earlier process down, and how: they are not tried again.
     doing : callable
-        Told the name of every program before it runs.
+        Told the name of every program before it runs, and an empty one after it.
     """
 
     lost: dict = field(default_factory=dict)
@@ -86,7 +86,9 @@ class Guard:
             return None, ("failed", self.lost[str(name)])
         self.doing(str(name))
         try:
-            return jax.block_until_ready(call()), None
+            result = jax.block_until_ready(call())
+            self.doing("")
+            return result, None
         except Exception as error:
             failure = explain(error)
             if failure[0] == "failed":
@@ -188,10 +190,9 @@ def race(setups, guard, runs=7, enough=ENOUGH, least=LEAST):
             del results[system]
             continue
         start = time.perf_counter()
-        jax.block_until_ready(call())
+        jax.block_until_ready(call())  # the second one: the first may have loaded what it needs
         repeats[system] = max(1, min(100, round(least / max(time.perf_counter() - start, 1e-7))))
         repeated[system] = _repeat(call, repeats[system])
-    guard.doing("")
     measured = timing.alternate(repeated, runs, rest=0.0, limit=enough) if repeated else {}
     times = {
         system: {

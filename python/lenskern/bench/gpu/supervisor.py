@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +11,8 @@ import time
 
 # Seconds that a process may take to import everything and find its device.
 START = 120
+# Seconds that the first run of a compiled program may take.
+RUN = 20
 # A case is tried again without the programs that took the process down, so many times.
 RESTARTS = 4
 
@@ -39,6 +42,7 @@ class Supervisor:
         self._command = [sys.executable, "-m", "lenskern.bench.gpu.worker", registry]
         self._log, self._environment = log, environment
         self._process = self._answers = None
+        self._fatal = {}
 
     def hello(self):
         """Start, if need be; returns ``device`` and ``versions``, a dict.
@@ -66,8 +70,10 @@ class Supervisor:
             self.found = found
         return self.found
 
-    def run(self, part, case, dry_run, limit):
+    def run(self, part, case, dry_run, limit, patience=1):
         """Run one case, again without the programs that take the process down.
+
+        They are not tried either in the cases of the part whose names begin with the same word or size.
 
         Parameters
         ----------
@@ -75,26 +81,31 @@ class Supervisor:
         dry_run : bool
         limit : float
             Seconds; what is late is ended.
+        patience : float
+            A program may run for so many times `RUN`.
 
         Returns
         -------
         tuple
             The records, and None or the reason why the case as a whole has failed.
         """
-        lost = {}
+        fatal = self._fatal.setdefault((part, re.split("[,:]", case)[0]), {})
+        lost = {name: f"not tried again: {reason}" for name, reason in fatal.items()}
         for _ in range(RESTARTS):
             try:
                 self.hello()
-                return self._ask({"part": part, "case": case, "dry_run": dry_run, "lost": lost}, limit)
+                task = {"part": part, "case": case, "dry_run": dry_run, "lost": lost}
+                return self._ask(task, limit, RUN * patience)
             except Lost as error:
                 self.stop()
                 if not error.culprit or error.culprit in lost:
                     return [], error.reason
-                lost[error.culprit] = error.reason
+                lost[error.culprit] = fatal[error.culprit] = error.reason
         return [], "; ".join(f"{name}: {reason}" for name, reason in lost.items())
 
-    def _ask(self, task, limit):
-        deadline, doing = time.monotonic() + limit, None
+    def _ask(self, task, limit, run_limit):
+        end = deadline = time.monotonic() + limit
+        doing = None
         try:
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
@@ -107,6 +118,7 @@ class Supervisor:
                 raise Lost(error.reason, doing) from None
             if "doing" in answer:
                 doing = answer["doing"]
+                deadline = min(end, time.monotonic() + run_limit) if doing else end
             elif "records" in answer:
                 return answer["records"], None
             elif "broken" in answer:
