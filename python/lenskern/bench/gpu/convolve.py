@@ -27,7 +27,7 @@ def measure(case, dry_run, guard):
     """Records of one case: errors are relative to the largest value, against cuFFT in float64."""
     setups = {}
     images = np.random.default_rng(0).gamma(1.0, size=(case.batch, case.side, case.side))
-    for dtype in ("float64", "float32"):
+    for dtype in ("float64",) if dry_run else ("float64", "float32"):
         for backend in ("reference",) if dry_run else ("pallas", "reference"):
             setups[System("lenskern", backend, dtype)] = partial(_plan, case, backend, images.astype(dtype))
         setups[System("jax.scipy", "fft", dtype)] = partial(_scipy, case, images.astype(dtype))
