@@ -65,6 +65,7 @@ def test_the_handlers_are_found_without_pybind11(tmp_path):
         '#include "handlers.h"\n'
         "#define STUB(target, symbol) XLA_FFI_Error* symbol(XLA_FFI_CallFrame*) { return nullptr; }\n"
         "LENSKERN_FOR_EACH_CUDA_HANDLER(STUB)\n"
+        "namespace lenskern::cuda { int nnls_small_shared(int n) { return 8 * n; } }\n"
     )
     folders = (tmp_path, ROOT / "kernels/include", ROOT / "kernels/cuda", jax.ffi.include_dir())
     flags = ["-std=c++20", "-w", "-shared", "-fPIC", "-fvisibility=hidden", *(f"-I{folder}" for folder in folders)]
@@ -83,13 +84,16 @@ def test_the_handlers_are_found_without_pybind11(tmp_path):
     assert all(type(x).__name__ == "PyCapsule" for x in cuda.targets().values())
     assert (cuda.cuda_version, cuda.driver_version(), cuda.architectures) == ((13, 0), (12, 4), "sm_90")
     assert cuda.ffi_version[0] == 0 and cuda.ffi_version[1] >= 4
-    assert cuda.adjoint_scratch(10_000, 300) == 36_000
+    assert cuda.adjoint_scratch(10_000, 300) == 36_000 and cuda.nnls_shared(40) == 320
+    assert cuda.nnls_most_unknowns > 1581 and cuda.nnls_scratch(3, 1261) > 3 * 1261**2
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         cuda.nothing  # noqa: B018
 
 
 def test_both_bindings_offer_the_same_functions():
     with_pybind11 = (ROOT / "kernels/cuda/module.cc").read_text()
-    plain = (ROOT / "kernels/cuda/plain.cc").read_text()
+    plain = (ROOT / "kernels/cuda/plain.cc").read_text() + (ROOT / "kernels/cuda/plain.py").read_text()
     for name in re.findall(r'm\.def\(\s*"(\w+)"', with_pybind11):
         assert f"lenskern_{name}(" in plain, name
+    for name in re.findall(r'm\.attr\("(\w+)"\)', with_pybind11):
+        assert re.search(rf"^(\w+, )*{name}\b.* = ", plain, re.MULTILINE), name

@@ -5,6 +5,7 @@
 
 #include "deflect.h"
 #include "handlers.h"
+#include "nnls.h"
 
 #define LENSKERN_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -37,4 +38,11 @@ LENSKERN_EXPORT int lenskern_driver_version() {
 // The functions of numbers, int64 to int64, which plain.py finds by their names.
 LENSKERN_EXPORT int64_t lenskern_adjoint_scratch(int64_t n, int64_t N) {
   return lenskern::cuda::adjoint_scratch(n, N);
+}
+LENSKERN_EXPORT int64_t lenskern_nnls_most_unknowns() { return lenskern::cuda::kMostUnknowns; }
+LENSKERN_EXPORT int64_t lenskern_nnls_shared(int64_t n) {
+  return n <= lenskern::cuda::kMostSmall ? lenskern::cuda::nnls_small_shared(static_cast<int>(n)) : 0;
+}
+LENSKERN_EXPORT int64_t lenskern_nnls_scratch(int64_t lanes, int64_t n) {
+  return lenskern::cuda::nnls_scratch(lanes, n);
 }

@@ -15,6 +15,7 @@ class _Target(ctypes.Structure):
 
 _library.lenskern_targets.restype = ctypes.POINTER(_Target)
 _library.lenskern_architectures.restype = ctypes.c_char_p
+_library.lenskern_nnls_most_unknowns.restype = ctypes.c_int64
 
 
 def _version(number):
@@ -24,6 +25,7 @@ def _version(number):
 ffi_version = _library.lenskern_ffi_major(), _library.lenskern_ffi_minor()
 cuda_version = _version(_library.lenskern_cuda_version())
 architectures = _library.lenskern_architectures().decode()
+nnls_most_unknowns = _library.lenskern_nnls_most_unknowns()
 
 
 def driver_version():

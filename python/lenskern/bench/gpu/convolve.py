@@ -28,7 +28,7 @@ def measure(case, dry_run, guard):
     setups = {}
     images = np.random.default_rng(0).gamma(1.0, size=(case.batch, case.side, case.side))
     for dtype in ("float64",) if dry_run else ("float64", "float32"):
-        for backend in ("reference",) if dry_run else ("pallas", "reference"):
+        for backend in ("reference",) if dry_run else (*race.triton(), "reference"):
             setups[System("lenskern", backend, dtype)] = partial(_plan, case, backend, images.astype(dtype))
         setups[System("jax.scipy", "fft", dtype)] = partial(_scipy, case, images.astype(dtype))
     outcome = race.race(setups, guard, **({"runs": 5, "least": 0.0} if dry_run else {}))

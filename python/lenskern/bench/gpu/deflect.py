@@ -23,7 +23,7 @@ CASES = (
 )
 SMALL = (Case("plane", 6, 8),)
 # The reference and the Pallas kernel of larger problems would take the time of everything else.
-MOST_PAIRS = {"reference": 2e8, "pallas": 1e9}
+MOST_PAIRS = {"reference": 2e8, "pallas": 1e9, "triton": 1e9}
 # Peers that run on a GPU.
 ON_GPU = ("jaxtronomy", "autolens")
 
@@ -60,11 +60,11 @@ def measure(case, dry_run, guard):
 
 def _systems(case, dry_run):
     """What takes part."""
-    names = ("cuda", "pallas", "reference")
+    names = ("cuda", *race.triton(), "reference")
     if dry_run:
         names = ("cpp", "reference") if backends.availability("cpp").available else ("reference",)
     for name, dtype in itertools.product(names, ("float64",) if dry_run else ("float64", "float32")):
-        if case.pairs > MOST_PAIRS.get(name, np.inf) or (case.kind == "gradient" and name == "pallas"):
+        if case.pairs > MOST_PAIRS.get(name, np.inf) or (case.kind == "gradient" and name in race.triton()):
             continue
         yield System("lenskern", name, dtype, 0.0)
         if name == "cuda":

@@ -38,7 +38,7 @@ class Program:
 
 def cases(dry_run):
     """The cases: an operation, a backend and a dtype each; see `parts.cases`."""
-    names = ("cuda", "pallas")
+    names = ("cuda", *race.triton())
     if dry_run:
         names = ("cpp" if backends.availability("cpp").available else "reference",)
     operations = {"deflect": parity_deflect.programs, "nnls": parity_nnls.programs, "convolve": _convolutions}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 
+from lenskern import backends
 from lenskern.bench import report, timing
 
 # A measured run repeats a short call until it takes so many seconds: else it would be the launch that is measured.
@@ -212,6 +213,11 @@ def _repeat(call, count):
         return out
 
     return repeated
+
+
+def triton():
+    """Names of the backends whose kernels are written in Python and compiled by Triton."""
+    return [name for name in backends.NAMES if name in ("pallas", "triton")]
 
 
 def compiled(function, *arguments):
