@@ -20,9 +20,8 @@ NO_GPU = (
     "lenskern: jax finds no NVIDIA GPU here, it computes on {platform} ({model}). Take a machine that has one, and a "
     "jax with CUDA (pip install 'jax[cuda13]'); or go through everything on the CPU, at tiny sizes, with --dry-run."
 )
-# Compiled programs are kept for the next run.
-CACHE = {"JAX_COMPILATION_CACHE_DIR": "build/gpu/jax", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
 
+FOLDER, RESULTS = Path("build/gpu"), Path("benchmarks/results")
 CPU = {"platform": "cpu", "model": "CPU", "count": 1, "cores": report.usable_cores()}
 # A dry run has so many times the time of a run: its machine may be busy.
 SLOW = 5
@@ -34,7 +33,7 @@ def add_arguments(parser):
     parser.add_argument("--dry-run", action="store_true", help="everything at tiny sizes, on the CPU")
     parser.add_argument("--parts", default=names, help=f"of {names}; by default all, in this order")
     parser.add_argument("--cases", default="", metavar="TEXT", help="only cases with this text in their names")
-    parser.add_argument("--out", metavar="FILE", help="benchmarks/results/DEVICE.json, or build/gpu/dry-run.json")
+    parser.add_argument("--out", metavar="FILE", help=f"{RESULTS}/DEVICE.json, or {FOLDER}/dry-run.json")
     parser.add_argument("--minutes", type=float, default=8.0, help="no case starts later (default: 8)")
     parser.add_argument("--started", type=float, metavar="SECONDS", help="since the epoch: where the minutes begin")
     parser.add_argument("--again", action="store_true", help="measure also what the file has for the same sources")
@@ -64,10 +63,9 @@ def run(arguments, registry=all_parts):
         if part not in registry.PARTS:
             raise SystemExit(f"--parts: got {part!r}, expected one of {', '.join(registry.PARTS)}")
     started = time.time() if arguments.started is None else arguments.started
-    default = "build/gpu/dry-run.json" if arguments.dry_run else "benchmarks/results/unnamed.json"
-    out = Path(arguments.out or default)
+    out = Path(arguments.out or FOLDER / ("dry-run.json" if arguments.dry_run else "unnamed.json"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    environment = {"JAX_PLATFORMS": "cpu"} if arguments.dry_run else CACHE
+    environment = {"JAX_PLATFORMS": "cpu"} if arguments.dry_run else _cache()
     with out.with_suffix(".log").open("w", buffering=1) as log:
         supervisor = Supervisor(registry.__name__, log, environment)
         try:
@@ -76,7 +74,8 @@ def run(arguments, registry=all_parts):
                 raise Lost(NO_GPU.format(**device))
             if not (arguments.out or arguments.dry_run):
                 # The device is known only now; the log goes on under its new name.
-                named = out.with_name(file_name(device))
+                named = RESULTS / file_name(device)
+                RESULTS.mkdir(parents=True, exist_ok=True)
                 os.replace(out.with_suffix(".log"), named.with_suffix(".log"))
                 out = named
             deadline = started + 60 * arguments.minutes
@@ -91,6 +90,12 @@ def run(arguments, registry=all_parts):
     results = Results(out).records
     print(f"\n{summary.text(results)}\n\nrecords: {out}; log: {out.with_suffix('.log')}")
     return int(any(r["status"] in ("wrong", "failed") for r in results if r["part"] in wanted))
+
+
+def _cache():
+    """Variables by which JAX keeps compiled programs for the next run."""
+    folder = FOLDER.resolve() / "jax"
+    return {"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
 
 
 @dataclass

@@ -70,7 +70,7 @@ def _convolutions(dtype, small):
         images, psf = (jnp.asarray(rng.normal(size=s), dtype) for s in ((3, *shape), (5, 7)))
         size = "x".join(map(str, shape))
         yield f"{size}, batch 3", blur, (psf, images), tolerance
-        yield f"{size}, gradient", slope, (psf, images), tolerance
+        yield f"{size}, gradient", slope, (psf, images), 10 * tolerance
 
 
 def _check(programs, backend, dtype, guard):
@@ -82,10 +82,10 @@ def _check(programs, backend, dtype, guard):
         failure, error = failures.get(key), None
         if failure is None:
             call, expected = calls[key]
-            result, failure = guard.attempt(key, call)
-        if failure is None:
             # Twice: from the second run on the kernels may be replayed from a recorded graph.
-            error = max(difference(result, expected), difference(call(), expected))
+            results, failure = guard.attempt(key, lambda call=call: [call() for _ in range(2)])
+        if failure is None:
+            error = max(difference(result, expected) for result in results)
         records.append(_verdict(program.name, error, failure, backend, dtype, program.tolerance))
     return records
 

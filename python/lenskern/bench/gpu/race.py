@@ -86,15 +86,15 @@ class Guard:
         if str(name) in self.lost:
             return None, ("failed", self.lost[str(name)])
         self.doing(str(name))
+        result = failure = None
         try:
             result = jax.block_until_ready(call())
-            self.doing("")
-            return result, None
         except Exception as error:
             failure = explain(error)
             if failure[0] == "failed":
                 self.probe(name, failure[1])
-            return None, failure
+        self.doing("")
+        return result, failure
 
     def probe(self, name, reason):
         """Raise `Broken` unless the device still computes: an illegal access is the end of all that a process has."""

@@ -12,7 +12,7 @@ import time
 # Seconds that a process may take to import everything and find its device.
 START = 120
 # Seconds that the first run of a compiled program may take.
-RUN = 20
+RUN = 30
 # A case is tried again without the programs that took the process down, so many times.
 RESTARTS = 4
 
