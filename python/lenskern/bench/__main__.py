@@ -14,6 +14,7 @@ NAMES = {
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "poisson": "Poisson draws of images, beside jax.random and NumPy",
     "survey": "all methods, tolerances and iteration caps on the same systems",
+    "gpu": "the kernels for NVIDIA GPUs: are they right, and their times beside others and the ceilings",
     "dataset": "a data set of 100,000 images, killed twice, resumed and verified",
     "render": "write the results in benchmarks/ as a page of the documentation",
 }

@@ -15,6 +15,7 @@ from lenskern.bench import (
     simulate,
     survey,
 )
+from lenskern.bench.gpu import summary
 
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
@@ -31,6 +32,11 @@ PAGES = (
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
     ("poisson", "Poisson draws", poisson.text),
 )
+NO_GPU = """## On a GPU
+
+Not measured yet: no kernel for NVIDIA GPUs has run on one. `make gpu` measures them where there is one; see
+[gpu.md](gpu.md).
+"""
 
 
 def add_arguments(parser):
@@ -64,8 +70,16 @@ def page(results):
         path = results / f"{name}.json"
         if path.exists():
             records = report.read(path)
-            parts.append(f"## {title}\n\n{_conditions(records)}\n\n```\n{text(records)}\n```\n")
+            parts.append(_section(title, records, text))
+    of_devices = sorted((results / "results").glob("*.json"))
+    parts += [_section(f"On a GPU: {path.stem}", report.read(path), summary.text) for path in of_devices]
+    if not of_devices:
+        parts.append(NO_GPU)
     return "\n".join(parts)
+
+
+def _section(title, records, text):
+    return f"## {title}\n\n{_conditions(records)}\n\n```\n{text(records)}\n```\n"
 
 
 def _conditions(records):
