@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <string>
 
 #include "calls.h"
 #include "handlers.h"
@@ -19,6 +20,19 @@ ffi::Error solve(cudaStream_t stream, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::A
                  int32_t max_iter) {
   const int64_t n = x->dimensions().back();
   const bool warm = x0.dimensions().back() != 0;
+  if (n <= kMostSmall) {
+    const int shared = nnls_small_shared(static_cast<int>(n));
+    int device = 0, most = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (error != cudaSuccess) return error_of("nnls", error);
+    if (shared > most) {
+      return ffi::Error(ffi::ErrorCode::kUnimplemented,
+                        "lenskern.nnls: backend 'cuda' takes " + std::to_string(shared) +
+                            " bytes of shared memory for " + std::to_string(n) + " unknowns, and this GPU has " +
+                            std::to_string(most) + "; use backend='pallas' or 'reference'");
+    }
+  }
   Batch batch(x->dimensions(), 1);
   for (const ffi::AnyBuffer& operand : {Q, q, x0}) batch.add(operand);
   Lanes lanes{};

@@ -11,7 +11,7 @@
 namespace lenskern::cuda {
 
 // Up to so many unknowns one block of threads solves a lane in its shared memory; and the most that any kernel takes.
-constexpr int kMostSmall = 128, kMostUnknowns = 0;  // none is written yet
+constexpr int kMostSmall = 128, kMostUnknowns = kMostSmall;
 
 // The problems of all lanes; x0.data is null where there is no starting point.
 template <class D>
@@ -30,7 +30,8 @@ struct Solutions {
   D* residual;
 };
 
-// n <= kMostSmall.
+// n <= kMostSmall, of which a block takes nnls_small_shared bytes of shared memory.
+int nnls_small_shared(int n);
 template <class D>
 cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out);
 

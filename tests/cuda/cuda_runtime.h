@@ -1,8 +1,6 @@
 // The part of CUDA that the kernels use, on the CPU: blocks run one after another, the threads of a block as fibers
-// that change places at barriers only. Barriers that not all threads reach end the program.
+// (fibers.h), or as threads where LENSKERN_EMULATE_THREADS is defined (threads.h), which take long but show races.
 #pragma once
-
-#include <ucontext.h>
 
 #include <cmath>
 #include <cstdint>
@@ -20,6 +18,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define cospi(x) lenskern_emulated_cospi(x)
+inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 inline double lenskern_emulated_cospi(double x) { return std::cos(M_PI * x); }
 
 struct dim3 {
@@ -36,25 +35,12 @@ struct cudaLaunchConfig_t {
   size_t dynamicSmemBytes;
   cudaStream_t stream;
 };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-
-inline dim3 threadIdx, blockIdx, gridDim;
 
 namespace emulation {
 
-constexpr int kWarp = 32, kStack = 1 << 17;
-enum State { kReady, kAtWarp, kAtBlock, kDone };
-
-struct Fiber {
-  ucontext_t context;
-  std::unique_ptr<char[]> stack{new char[kStack]};
-  State state;
-  uint64_t slot;  // what the other threads of the warp may read
-};
-
-inline std::vector<Fiber> fibers;
-inline ucontext_t scheduler;
-inline std::function<void()> body;
+constexpr int kWarp = 32, kMostShared = 163 * 1024;  // as an A100
 
 // What a launch asked for, so that a sanitizer sees who goes beyond it.
 struct alignas(16) Sixteen {
@@ -63,92 +49,61 @@ struct alignas(16) Sixteen {
 inline std::vector<Sixteen> dynamic_shared;
 inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more, as here one does for all
 
-inline void wait(State state) {
-  Fiber& self = fibers[threadIdx.x];
-  self.state = state;
-  swapcontext(&self.context, &scheduler);
-}
-
-inline void start() {
-  body();
-  wait(kDone);
-}
-
-// Runs the threads [begin, end) until none is ready; then all have to be in one state, which is returned.
-inline State settle(int begin, int end) {
-  for (int i = begin; i < end; ++i) {
-    if (fibers[i].state != kReady) continue;
-    threadIdx.x = i;
-    swapcontext(&scheduler, &fibers[i].context);
-  }
-  for (int i = begin; i < end; ++i) {
-    if (fibers[i].state == fibers[begin].state) continue;
-    std::fprintf(stderr, "threads %d and %d of block %u are at different barriers\n", begin, i, blockIdx.x);
-    std::abort();
-  }
-  return fibers[begin].state;
-}
-
-inline void run_block(int threads) {
-  if (fibers.size() < static_cast<size_t>(threads)) fibers.resize(threads);
-  for (int i = 0; i < threads; ++i) {
-    Fiber& fiber = fibers[i];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStack;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, start, 0);
-    fiber.state = kReady;
-  }
-  while (true) {
-    for (int warp = 0; warp < threads; warp += kWarp) {
-      while (settle(warp, warp + kWarp) == kAtWarp) {
-        for (int i = warp; i < warp + kWarp; ++i) fibers[i].state = kReady;
-      }
-    }
-    if (settle(0, threads) == kDone) return;
-    for (int i = 0; i < threads; ++i) fibers[i].state = kReady;
-  }
-}
-
-// Calls read(warp) once all threads of the warp have put their value down.
-template <class Read>
-auto exchange(uint64_t value, const Read& read) {
-  fibers[threadIdx.x].slot = value;
-  wait(kAtWarp);
-  const auto result = read(&fibers[threadIdx.x / kWarp * kWarp]);
-  wait(kAtWarp);
-  return result;
-}
+inline std::function<void()> body;  // of a thread
 
 }  // namespace emulation
 
-inline void __syncthreads() { emulation::wait(emulation::kAtBlock); }
+#if defined(LENSKERN_EMULATE_THREADS)
+#include "threads.h"
+#else
+#include "fibers.h"
+#endif
+
+// Barriers of a block and of a warp are emulation::wait_for_block and wait_for_warp, and slots what threads tell others.
+inline void __syncthreads() { emulation::wait_for_block(); }
+
+inline int __syncthreads_count(bool predicate) {
+  emulation::slots[threadIdx.x] = predicate;
+  emulation::wait_for_block();
+  int count = 0;
+  for (unsigned i = 0; i < blockDim.x; ++i) count += emulation::slots[i] != 0;
+  emulation::wait_for_block();
+  return count;
+}
+inline int __syncthreads_or(bool predicate) { return __syncthreads_count(predicate) != 0; }
 
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int offset) {
-  uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof(T));
-  bits = emulation::exchange(bits, [&](const emulation::Fiber* warp) { return warp[threadIdx.x % 32 ^ offset].slot; });
-  std::memcpy(&value, &bits, sizeof(T));
+  uint64_t& slot = emulation::slots[threadIdx.x];
+  std::memcpy(&slot, &value, sizeof(T));
+  emulation::wait_for_warp();
+  std::memcpy(&value, &emulation::slots[threadIdx.x ^ offset], sizeof(T));
+  emulation::wait_for_warp();
   return value;
 }
 
 inline unsigned __ballot_sync(unsigned, bool predicate) {
-  return emulation::exchange(predicate, [](const emulation::Fiber* warp) {
-    unsigned votes = 0;
-    for (int i = 0; i < 32; ++i) votes |= static_cast<unsigned>(warp[i].slot != 0) << i;
-    return votes;
-  });
+  emulation::slots[threadIdx.x] = predicate;
+  emulation::wait_for_warp();
+  const uint64_t* warp = &emulation::slots[threadIdx.x / 32 * 32];
+  unsigned votes = 0;
+  for (int i = 0; i < 32; ++i) votes |= static_cast<unsigned>(warp[i] != 0) << i;
+  emulation::wait_for_warp();
+  return votes;
 }
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 inline char* lenskern_emulated_dynamic_shared() { return emulation::dynamic_shared.data()->bytes; }
 
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  return *value = emulation::kMostShared, cudaSuccess;
+}
+
 template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
-  if (bytes > 227 * 1024) return cudaErrorInvalidValue;
+  if (bytes > emulation::kMostShared) return cudaErrorInvalidValue;
   emulation::most_dynamic_shared = bytes;
   return cudaSuccess;
 }
@@ -160,7 +115,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
   emulation::body = [&] { kernel(arguments...); };
-  gridDim = config->gridDim;
+  gridDim = config->gridDim, blockDim = config->blockDim;
   emulation::dynamic_shared.assign((config->dynamicSmemBytes + 15) / 16, {});
   for (unsigned block = 0; block < gridDim.x; ++block) {
     blockIdx.x = block;

@@ -6,6 +6,7 @@
 #include "ffi_nnls.cc"
 
 extern "C" int lenskern_nnls_most_unknowns() { return lenskern::cuda::kMostUnknowns; }
+extern "C" int lenskern_nnls_small_shared(int n) { return lenskern::cuda::nnls_small_shared(n); }
 extern "C" int64_t lenskern_nnls_scratch(int64_t lanes, int64_t n, int64_t number) {
   return lenskern::cuda::nnls_scratch(lanes, n, number);
 }

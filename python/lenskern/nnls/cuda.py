@@ -8,10 +8,21 @@ import numpy as np
 
 from .. import _ffi, _primitive
 
+# Shared memory that a block may have, in bytes: an A100's, and that of the GPUs that have less.
+_SHARED = 163 << 10
+_LESS_SHARED = dict.fromkeys(("8.6", "8.9", "12.0", "12.1"), 99 << 10)
+
 
 def most_unknowns():
     """The largest K that there is a kernel for."""
     return _ffi.load_cuda().nnls_most_unknowns
+
+
+def fits(K):
+    """Whether there is a kernel for K that the GPUs of this process have room for."""
+    capabilities = {device.compute_capability for device in jax.local_devices() if device.platform == "gpu"}
+    room = min((_LESS_SHARED.get(capability, _SHARED) for capability in capabilities), default=_SHARED)
+    return K <= most_unknowns() and _ffi.load_cuda().nnls_shared(K) <= room
 
 
 def solve(Q, q, x0, *, tol, max_iter):

@@ -51,7 +51,7 @@ def _kernel(platform, K, method, backend):
             return "reference"
         if platform == "cpu" and backends.availability("cpp").available:
             return "cpp"
-        if platform == "cuda" and backends.availability("cuda").available and K <= cuda.most_unknowns():
+        if platform == "cuda" and backends.availability("cuda").available and cuda.fits(K):
             return "cuda"
         # Pallas has to know the GPU that it lowers for.
         known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
