@@ -18,8 +18,8 @@ else:
     MISSING = None
 
 COMPONENTS = {"deflection": 2, "convergence": 1, "potential": 1, "jacobian": 3}
-RAYS = 128  # of a program: one for each thread
-WARPS = 4
+# Of a program; a thread has one ray. More would share no work, and 100 x 100 rays would leave multiprocessors idle.
+RAYS, WARPS = 64, 2
 
 
 def plane(profile, centre, amplitude, scale, shape, mask, grid, *, profiles, kind="deflection", interpret=False):

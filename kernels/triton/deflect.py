@@ -11,7 +11,7 @@ from lenskern.deflect.profiles import Profile
 from . import elementwise, launch
 
 COMPONENTS = {"deflection": 2, "convergence": 1, "potential": 1, "jacobian": 3}
-# Of a program; a thread has one ray, so that halos are loaded once for a warp and nothing has to be shared.
+# Of a program; a thread has one ray. More would share no work, and 100 x 100 rays would leave multiprocessors idle.
 TILE, WARPS = 64, 2
 
 

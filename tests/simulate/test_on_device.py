@@ -3,6 +3,7 @@
 import re
 import types
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from lenskern import _ffi, backends, convolve, deflect, simulate
-from lenskern.simulate import batches
+from lenskern.simulate import batches, dataset
+from lenskern.simulate.dataset.recipe import deterministic
 from lenskern.simulate.noise import add_noise
 
+ROOT = Path(__file__).resolve().parents[2]
 # What a program may call: the kernels of this package.
 ALLOWED = {"lenskern_deflect_fields_cuda", "lenskern_macro_deflection_cuda", "lenskern_poisson_cuda"}
 UNIVERSE = deflect.flat_lambda_cdm(H0=67.7, Om0=0.31)
@@ -107,6 +110,17 @@ def test_no_host_in_a_batch(kernels, noise):
         assert word not in text, word
 
 
+def test_no_host_in_the_example(kernels):
+    pytest.importorskip("yaml")
+    recipe = dataset.load(ROOT / "examples/substructure.yaml").recipe()
+    with deterministic(recipe.dtype):
+        numbers = jax.ShapeDtypeStruct((64,), "uint32")
+        traced = jax.jit(jax.vmap(recipe.one, (None, 0))).trace(recipe.root(), numbers)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert custom_calls(text) == ALLOWED
+    assert all(loops(text)) and choices(text) == 0
+
+
 def test_loops_that_the_host_steers_are_told_from_counted_ones():
     def until(x):
         return jax.lax.while_loop(lambda x: jnp.max(x) > 1, lambda x: x / 2, x)
@@ -142,14 +156,36 @@ def test_the_batch_is_shared_out_without_communication(kernels):
         assert word not in text
 
 
+def test_which_compiled_kernels_run(monkeypatch):
+    missing = backends.Availability(False, "not built")
+    monkeypatch.setattr(_ffi, "cuda_status", lambda: missing)
+    for platform, name, reason in (("cpu", "cuda", "NVIDIA GPUs"), ("cuda", "cpp", "the CPU"), ("", "cpp", "the CPU")):
+        with pytest.raises(NotImplementedError, match=f"'{name}' runs on {reason} only"):
+            _ffi.compiled_backend(platform, name)
+    with pytest.raises(RuntimeError, match="'cuda' is not available: not built"):
+        _ffi.compiled_backend("cuda", "cuda")
+    for platform, name in (("cuda", None), ("cuda", "reference"), ("cpu", "reference"), ("", None)):
+        assert _ffi.compiled_backend(platform, name) is None
+
+
+@pytest.mark.parametrize("source", ["macro.cu", "poisson.cu"])
+def test_resources(cuda_resources, source):
+    kernels = [found for found in cuda_resources(source, "sm_90").values() if found.registers is not None]
+    assert len(kernels) == 2  # float64 and float32
+    assert all(found.registers <= 64 and found.spilled == 0 for found in kernels)
+
+
 # Of an image of 50 x 50 pixels with 4 x 4 rays each and a margin of 8, float32. A lane has some 41,000 rays; what is
 # alive at once is their positions, displacements, deflections and light.
 RAYS, MOST_BYTES_OF_A_RAY = 16 * 2500, 80
 
 
-def test_memory_of_a_theta(h200):
-    if not backends.availability("cuda").available:
-        pytest.skip(backends.availability("cuda").reason)
+def test_memory_of_a_theta(h200, kernels, emulate):
+    if not isinstance(_ffi.load_cuda(), types.ModuleType):
+        # A program can be compiled with any handler of the right name.
+        handler = jax.ffi.pycapsule(emulate("emulate_simulate.cc", {}).LenskernPoissonCuda)
+        for target in ALLOWED:
+            jax.ffi.register_ffi_target(target, handler, platform="CUDA")
     lanes = jax.vmap(simulate.simulate, (None, 0, 0))
     bytes_of = {}
     for halos in (70, 700):

@@ -84,7 +84,7 @@ def test_on_the_cpu_it_says_so(monkeypatch):
 
 def test_translation():
     def function(x, y):
-        return jnp.where(x > y, jnp.sqrt(x) / 3, jnp.log1p(y)), jnp.sum(jnp.arange(2.0) * x + y)
+        return jnp.where(x > y, jnp.sqrt(x) / 3, jnp.log1p(y)), jnp.sum(jnp.arange(2, dtype=x.dtype) * x + y)
 
     text = elementwise.source("f", function, ("x", "y"), "float32", 3)
     assert text.startswith("def f(x, y):\n")
