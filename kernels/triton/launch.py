@@ -44,6 +44,8 @@ def call(kernel, *operands, out, programs, warps, **constants):
             f"backend 'triton' runs up to {MOST_PROGRAMS} programs in a call, got {programs}: take the lanes in "
             "several calls"
         )
+    # Only ever called while a primitive of ours is lowered, where JAX looks for no dead code: the rule that jax-triton
+    # 0.4 has for that does not fit JAX 0.12.
     return jax_triton.triton_call(
         *operands, kernel=kernel, out_type=out, grid=(programs,), num_warps=warps, num_stages=1, **constants
     )
