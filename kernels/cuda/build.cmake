@@ -28,7 +28,8 @@ set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
 # A device function is compiled once, not once in each kernel: that is what makes nvcc take seconds.
 add_library(lenskern_cuda OBJECT kernels/cuda/deflect_float32.cu kernels/cuda/deflect_float64.cu
                                  kernels/cuda/macro.cu kernels/cuda/poisson.cu
-                                 kernels/cuda/nnls_small.cu kernels/cuda/nnls_large.cu)
+                                 kernels/cuda/nnls_small.cu
+                                 kernels/cuda/nnls_large_float32.cu kernels/cuda/nnls_large_float64.cu)
 target_include_directories(lenskern_cuda PRIVATE kernels/include kernels/cuda)
 # 128 registers leave room for two blocks on a multiprocessor; the driver hears of it too when it compiles the PTX.
 target_compile_options(lenskern_cuda PRIVATE -Xfatbin=-compress-all -maxrregcount=128 -Xcompiler=-fvisibility=hidden)

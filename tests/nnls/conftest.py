@@ -48,11 +48,12 @@ def emulated_cuda(emulate):
     """Patches lenskern so that ``backend="cuda"`` runs the CUDA kernels emulated on the CPU."""
     loaded = emulate("emulate_nnls.cc", {"lenskern_nnls_solve_cuda": "LenskernNnlsSolveCuda"})
     scratch = loaded.lenskern_nnls_scratch
-    scratch.restype, scratch.argtypes = ctypes.c_int64, (ctypes.c_int64,) * 3
+    scratch.restype, scratch.argtypes = ctypes.c_int64, (ctypes.c_int64,) * 2
     module = types.SimpleNamespace(
         nnls_most_unknowns=loaded.lenskern_nnls_most_unknowns(),
         nnls_shared=loaded.lenskern_nnls_small_shared,
         nnls_scratch=scratch,
+        emulate_processors=loaded.lenskern_emulate_processors,
     )
     choose = primitive._kernel
 
