@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -60,8 +61,8 @@ def run(arguments):
 def single_threaded_pool():
     """Keep XLA from deadlocking on the CPU, unless XLA_FLAGS says otherwise. To be called before JAX computes.
 
-    Its Fourier transforms run in a pool of threads and wait for pieces of their own in the same pool, so that as many of
-    them as there are threads wait for ever.
+    Its Fourier transforms run in a pool of threads and wait for pieces of their own in the same pool: as many of them
+    as there are threads wait for ever.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "--xla_cpu_multi_thread_eigen" not in flags:
@@ -154,7 +155,9 @@ class _Program:
     def call(self, system, kind, argument):
         from lenskern.interop import autoarray
 
-        with autoarray.registered() if system == "lenskern" else contextlib.nullcontext():
+        solver = autoarray.registered() if system == "lenskern" else contextlib.nullcontext()
+        # Each program is made anew, so that none has the other's solver.
+        with warnings.catch_warnings(action="ignore"), solver:
             return jax.block_until_ready(self._fitness.objective(kind)(argument))
 
 
@@ -232,9 +235,9 @@ def text(records):
     columns = ["<likelihood", "data", "K", "batch", "lenskern, a lane", "jaxnnls, a lane", "ratio", "NumPy"]
     columns += ["error: lenskern", "jaxnnls", "pipeline", "gradient: lenskern", "jaxnnls"]
     note = (
-        "\nerror: largest relative difference of the log evidence from that with autoarray's active-set search on NumPy;"
-        "\npipeline: the same for the JAX pipeline with NumPy's own solutions. Both likelihoods are compiled, with and"
-        "\nwithout lenskern registered."
+        "\nerror: largest relative difference of the log evidence from that with autoarray's active-set search on"
+        "\nNumPy; pipeline: the same for the JAX pipeline with NumPy's own solutions. Both likelihoods are compiled,"
+        "\nwith and without lenskern registered."
     )
     return report.table(columns, rows) + note
 

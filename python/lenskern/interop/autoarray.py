@@ -120,13 +120,13 @@ def _patches():
 
 def _solver_patches():
     """The solvers to replace, after a look at whether they are those that lenskern knows."""
+    import autoarray  # noqa: F401 - if it is not there, Python's own error says so best
+
     try:
         from autoarray.inversion.inversion import inversion_util
         from autoarray.util import jax_active_set, jax_nnls
     except ImportError as error:
-        if error.name is not None and error.name.partition(".")[0] == "autoarray" and error.name != "autoarray":
-            raise _mismatch(f"there is no module {error.name}") from error
-        raise
+        raise _mismatch(str(error)) from error
     patches = [
         Patch(jax_nnls, "solve_nnls_primal_with_status", _solve_with_status),
         Patch(jax_nnls, "solve_nnls_primal_raw_forward", _solve_raw_forward),
