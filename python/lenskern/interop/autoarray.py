@@ -152,9 +152,13 @@ def _parameters(function):
 
 
 def _mismatch(what):
+    try:
+        version = metadata.version("autoarray")
+    except metadata.PackageNotFoundError:
+        version = "of an unknown version"
     return RuntimeError(
-        f"autoarray {metadata.version('autoarray')} is not one that lenskern can be registered with: {what}. Known to "
-        f"work: autoarray {', '.join(KNOWN_VERSIONS)}."
+        f"autoarray {version} is not one that lenskern can be registered with: {what}. Known to work: autoarray "
+        f"{', '.join(KNOWN_VERSIONS)}."
     )
 
 
