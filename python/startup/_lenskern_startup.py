@@ -40,6 +40,9 @@ class _Watch(importlib.abc.MetaPathFinder):
                 self._depth += 1
                 try:
                     execute(module)
+                except BaseException:
+                    self._seen.discard(name)
+                    raise
                 finally:
                     self._depth -= 1
                 if self._depth == 0:
