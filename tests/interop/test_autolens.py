@@ -249,10 +249,8 @@ def test_noise_of_the_simulator(al):
 
 
 def test_light_left_to_autogalaxy(al):
-    light = al.lp.SersicMultipole if hasattr(al.lp, "SersicMultipole") else al.lp.Moffat
-    tracer = al.Tracer(
-        [al.Galaxy(redshift=0.5, mass=al.mp.IsothermalSph()), al.Galaxy(redshift=1.0, light=light(**AT))]
-    )
+    lens, light = al.Galaxy(redshift=0.5, mass=al.mp.IsothermalSph()), al.lp.Moffat(**AT, **ELL)
+    tracer = al.Tracer([lens, al.Galaxy(redshift=1.0, light=light)])
     simulator = al.SimulatorImaging(exposure_time=300.0, add_poisson_noise_to_data=False)
     grid = al.Grid2D.uniform(shape_native=(10, 12), pixel_scales=0.2, over_sample_size=2)
     with pytest.raises(NotImplementedError, match=r"profile Moffat as 'light' of galaxies\[1\] at redshift 1.0"):

@@ -14,6 +14,7 @@ from lenskern.bench import (
     robustness,
     simulate,
     survey,
+    tracer,
 )
 
 # Result files in the order of the page: (name, title, what renders it).
@@ -25,6 +26,7 @@ PAGES = (
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
+    ("tracer", "Tracers of autolens", tracer.text),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
     ("dataset", "A data set, killed and resumed", dataset.text),

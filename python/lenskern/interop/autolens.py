@@ -41,15 +41,6 @@ def planes_from(tracer, *, source_redshift=None, unsupported="error", bucket=Non
         For anything that is no tracer, or a tracer with nothing in front of the source.
     NotImplementedError
         As `lenskern.interop.planes_from_galaxies`.
-
-    Examples
-    --------
-    >>> import autolens as al  # doctest: +SKIP
-    >>> lens = al.Galaxy(redshift=0.5, mass=al.mp.Isothermal(einstein_radius=1.2), shear=al.mp.ExternalShear(0.03))
-    ... # doctest: +SKIP
-    >>> tracer = al.Tracer(galaxies=[lens, al.Galaxy(redshift=1.5)])  # doctest: +SKIP
-    >>> planes = interop.autolens.planes_from(tracer)  # doctest: +SKIP
-    >>> beta = deflect.trace(planes, grid)  # doctest: +SKIP
     """
     _require_tracer(tracer)
     return planes_from_galaxies(
