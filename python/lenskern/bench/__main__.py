@@ -7,6 +7,7 @@ from importlib import import_module
 NAMES = {
     "nnls": "non-negative systems of lens inversions, beside jaxnnls and autoarray",
     "deflect": "ray shooting through many haloes, beside JAXtronomy, lenstronomy, caustics, autolens and paltax",
+    "tracer": "a tracer of autolens with a thousand haloes on nine planes, beside its conversion",
     "accuracy": "deflection, convergence and shear of every halo profile against 40 digits, beside other packages",
     "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
     "simulate": "noisy images of lenses with a thousand haloes, beside autolens, JAXtronomy and paltax",

@@ -15,6 +15,7 @@ from lenskern.bench import (
     robustness,
     simulate,
     survey,
+    tracer,
 )
 from lenskern.bench.gpu import summary
 
@@ -28,6 +29,7 @@ PAGES = (
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
+    ("tracer", "Tracers of autolens", tracer.text),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
     ("dataset", "A data set, killed and resumed", dataset.text),
