@@ -12,6 +12,7 @@ NAMES = {
     "simulate": "noisy images of lenses with a thousand haloes, beside autolens, JAXtronomy and paltax",
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
+    "autolens": "whole likelihoods of PyAutoLens, with its own solver of inversions and with lenskern's",
     "poisson": "Poisson draws of images, beside jax.random and NumPy",
     "survey": "all methods, tolerances and iteration caps on the same systems",
     "dataset": "a data set of 100,000 images, killed twice, resumed and verified",

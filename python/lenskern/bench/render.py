@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lenskern.bench import (
     accuracy,
+    autolens,
     cholesky,
     convolve,
     dataset,
@@ -21,6 +22,7 @@ PAGES = (
     ("nnls-stored", "Real inversions from PyAutoLens", nnls.text),
     ("nnls-autoarray", "The same beside autoarray's certified active-set search", nnls.text),
     ("nnls", "Generated inversions", nnls.text),
+    ("autolens", "Whole likelihoods of PyAutoLens", autolens.text),
     ("robustness", "Robustness over generated inversions", robustness.text),
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),

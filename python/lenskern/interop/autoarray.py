@@ -33,8 +33,8 @@ class Patch(NamedTuple):
     value: Any
 
 
-# What `register` rebound, with the values from before; empty where nothing is registered.
-_rebound: list[Patch] = []
+# What was there before: the patches that undo those in force.
+_undo: list[Patch] = []
 # How often autoarray's own solvers had been used when somebody was last told.
 _known_uses = 0
 
@@ -65,30 +65,30 @@ def register():
     RuntimeError
         For an autoarray whose functions are not those that lenskern replaces; it names the versions known to work.
     """
-    if _rebound:
-        return
-    patches = _solver_patches()
-    _warn_of_traced()
-    _warn_of_single_precision()
+    in_force = {(undo.owner, undo.name) for undo in _undo}
+    patches = [patch for patch in _patches() if (patch.owner, patch.name) not in in_force]
+    if not _undo:
+        _warn_of_traced()
+        _warn_of_single_precision()
+        logger.info("lenskern solves the positive-only inversions of autoarray on JAX.")
     for patch in patches:
-        _rebound.append(patch._replace(value=getattr(patch.owner, patch.name)))
+        _undo.append(patch._replace(value=getattr(patch.owner, patch.name)))
         setattr(*patch)
-    logger.info("lenskern solves the positive-only inversions of autoarray on JAX.")
 
 
 def unregister():
     """Give autoarray its own solvers back. Functions that were traced while lenskern was registered keep it."""
     global _known_uses
-    if not _rebound:
+    if not _undo:
         return
-    while _rebound:
-        setattr(*_rebound.pop())
+    while _undo:
+        setattr(*_undo.pop())
     _known_uses = _uses()
 
 
 def is_registered() -> bool:
     """Whether lenskern is the positive-only solver of autoarray."""
-    return bool(_rebound)
+    return bool(_undo)
 
 
 @contextlib.contextmanager
@@ -104,13 +104,18 @@ def registered():
     >>> with autoarray.registered():  # doctest: +SKIP
     ...     value = jax.jit(likelihood)(parameters)
     """
-    outer = bool(_rebound)
+    outer = is_registered()
     register()
     try:
         yield
     finally:
         if not outer:
             unregister()
+
+
+def _patches():
+    """All that `register` rebinds; each part looks first at whether the functions are those that it knows."""
+    return [*_solver_patches()]
 
 
 def _solver_patches():
