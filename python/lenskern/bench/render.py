@@ -15,6 +15,7 @@ from lenskern.bench import (
     robustness,
     simulate,
     survey,
+    visualize,
 )
 
 # Result files in the order of the page: (name, title, what renders it).
@@ -29,6 +30,7 @@ PAGES = (
     ("deflect", "Ray shooting through many haloes", deflect.text),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
+    ("visualize", "Visualization in a PyAutoLens search", visualize.text),
     ("dataset", "A data set, killed and resumed", dataset.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
     ("poisson", "Poisson draws", poisson.text),
