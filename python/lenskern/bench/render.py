@@ -16,6 +16,7 @@ from lenskern.bench import (
     simulate,
     survey,
     tracer,
+    visualize,
 )
 from lenskern.bench.gpu import summary
 
@@ -32,6 +33,7 @@ PAGES = (
     ("tracer", "Tracers of autolens", tracer.text),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
+    ("visualize", "Visualization in a PyAutoLens search", visualize.text),
     ("dataset", "A data set, killed and resumed", dataset.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
     ("poisson", "Poisson draws", poisson.text),

@@ -5,6 +5,7 @@ it is traced. `register` rebinds them there.
 """
 
 import contextlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import nnls
+from . import autofit
 
 __all__ = ["KNOWN_VERSIONS", "is_registered", "register", "registered", "unregister"]
 
@@ -57,6 +59,9 @@ def register():
       ``nnls_target_kappa`` counts; the solution is the same.
 
     ``stats["converged"]`` and ``stats["iterations"]`` are filled as autoarray does.
+
+    Where PyAutoFit is installed, its searches share one compiled fit between likelihood and visualization from then on:
+    see `lenskern.interop.autofit.patches`.
 
     Raises
     ------
@@ -115,7 +120,8 @@ def registered():
 
 def _patches():
     """All that `register` rebinds; each part looks first at whether the functions are those that it knows."""
-    return [*_solver_patches()]
+    searches = autofit.patches() if importlib.util.find_spec("autofit") else []
+    return [*_solver_patches(), *(Patch(*patch) for patch in searches)]
 
 
 def _solver_patches():
