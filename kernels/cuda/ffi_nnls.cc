@@ -38,7 +38,7 @@ ffi::Error solve(cudaStream_t stream, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::A
   return with_dtype("nnls", Q, "Q", batch, &lanes, [&](auto zero) {
     using D = decltype(zero);
     if (n > kMostUnknowns) return cudaErrorNotSupported;
-    if (static_cast<int64_t>(scratch->size_bytes()) < nnls_scratch(lanes.count, n, sizeof(D))) {
+    if (static_cast<int64_t>(scratch->size_bytes()) < nnls_scratch(lanes.count, n)) {
       return cudaErrorInvalidValue;
     }
     Problems<D> problems{lanes, static_cast<int>(n), {tol, max_iter}, batch.take<D>(), batch.take<D>(),

@@ -29,8 +29,8 @@ PYBIND11_MODULE(_cuda, m) {
       "nnls_shared",
       [](int n) { return n <= lenskern::cuda::kMostSmall ? lenskern::cuda::nnls_small_shared(n) : 0; }, py::arg("n"),
       "Bytes of shared memory that a block needs for n unknowns, where that is more than every GPU has.");
-  m.def("nnls_scratch", lenskern::cuda::nnls_scratch, py::arg("lanes"), py::arg("n"), py::arg("number"),
-        "Bytes of scratch memory that an inversion of all lanes takes, for n unknowns in numbers of so many bytes.");
+  m.def("nnls_scratch", lenskern::cuda::nnls_scratch, py::arg("lanes"), py::arg("n"),
+        "Bytes of scratch memory that an inversion of all lanes takes, for n unknowns.");
   m.def(
       "targets",
       [] {

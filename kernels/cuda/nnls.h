@@ -7,11 +7,12 @@
 
 #include "lanes.h"
 #include "lenskern/nnls.h"
+#include "nnls_large.h"
 
 namespace lenskern::cuda {
 
 // Up to so many unknowns one block of threads solves a lane in its shared memory; and the most that any kernel takes.
-constexpr int kMostSmall = 128, kMostUnknowns = kMostSmall;
+constexpr int kMostSmall = 128, kMostUnknowns = large::kMostEntries;
 
 // The problems of all lanes; x0.data is null where there is no starting point.
 template <class D>
@@ -40,11 +41,9 @@ cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const S
 template <class D>
 cudaError_t nnls_large(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out, char* scratch);
 
-// Bytes of scratch memory that a call takes; `number` is the size of the numbers of Q.
-inline int64_t nnls_scratch(int64_t lanes, int64_t n, int64_t number) {
-  (void)lanes, (void)number;
-  if (n <= kMostSmall) return 0;
-  return 0;
+// Bytes of scratch memory that a call takes.
+inline int64_t nnls_scratch(int64_t lanes, int64_t n) {
+  return n <= kMostSmall ? 0 : large::scratch(lanes, n);
 }
 
 }  // namespace lenskern::cuda

@@ -1,16 +1,11 @@
-// The part of CUDA that the kernels use, on the CPU: blocks run one after another, the threads of a block as fibers
-// (fibers.h), or as threads where LENSKERN_EMULATE_THREADS is defined (threads.h), which take long but show races.
+// The part of CUDA that the kernels use, on the CPU: blocks run one after another, or where they are launched
+// cooperatively by turns, their threads as fibers. Barriers that not all threads reach end the program.
 #pragma once
 
+#include "fibers.h"
+
 #include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <memory>
 #include <mutex>
-#include <vector>
 
 #define __global__
 #define __device__
@@ -20,87 +15,105 @@
 #define cospi(x) lenskern_emulated_cospi(x)
 inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 inline double lenskern_emulated_cospi(double x) { return std::cos(M_PI * x); }
+template <class T>
+inline T min(T a, T b) {
+  return b < a ? b : a;
+}
 
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorNotSupported = 801 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorCooperativeLaunchTooLarge = 720,
+  cudaErrorNotSupported = 801
+};
 inline const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorInvalidValue ? "invalid argument" : "operation not supported";
 }
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative = 2 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int cooperative;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes;
   cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
 };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
+
+inline dim3 gridDim, blockDim;
 
 namespace emulation {
 
-constexpr int kWarp = 32, kMostShared = 163 * 1024;  // as an A100
-
-// What a launch asked for, so that a sanitizer sees who goes beyond it.
-struct alignas(16) Sixteen {
-  char bytes[16];
-};
-inline std::vector<Sixteen> dynamic_shared;
+constexpr int kMostShared = 163 * 1024;         // as an A100
 inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more, as here one does for all
+inline int processors = 3;                      // that have room for one block each
 
-inline std::function<void()> body;  // of a thread
+// Calls read(thread -> value) once all threads of the warp or the block have put their value down. Where they come to
+// the next exchange all have read this one's.
+template <class Read>
+auto exchange(State where, uint64_t value, const Read& read) {
+  const bool of_block = where == kAtBlock;
+  Fiber& self = block().fiber(threadIdx.x);
+  const int turn = self.turns[of_block] ^= 1, first = of_block ? 0 : threadIdx.x / kWarp * kWarp;
+  self.slots[of_block][turn] = value;
+  block().wait(where);
+  return read([&](int i) { return block().fiber(first + i).slots[of_block][turn]; });
+}
 
 }  // namespace emulation
 
-#if defined(LENSKERN_EMULATE_THREADS)
-#include "threads.h"
-#else
-#include "fibers.h"
-#endif
-
-// Barriers of a block and of a warp are emulation::wait_for_block and wait_for_warp, and slots what threads tell others.
-inline void __syncthreads() { emulation::wait_for_block(); }
-inline void __syncwarp() { emulation::wait_for_warp(); }
+inline void __syncthreads() { emulation::block().wait(emulation::kAtBlock); }
+inline void __syncwarp() { emulation::block().wait(emulation::kAtWarp); }
 
 inline int __syncthreads_count(bool predicate) {
-  emulation::slots[threadIdx.x] = predicate;
-  emulation::wait_for_block();
-  int count = 0;
-  for (unsigned i = 0; i < blockDim.x; ++i) count += emulation::slots[i] != 0;
-  emulation::wait_for_block();
-  return count;
+  return emulation::exchange(emulation::kAtBlock, predicate, [](const auto& slot) {
+    int count = 0;
+    for (int i = 0; i < emulation::block().threads(); ++i) count += slot(i) != 0;
+    return count;
+  });
 }
 inline int __syncthreads_or(bool predicate) { return __syncthreads_count(predicate) != 0; }
 
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int offset) {
-  uint64_t& slot = emulation::slots[threadIdx.x];
-  std::memcpy(&slot, &value, sizeof(T));
-  emulation::wait_for_warp();
-  std::memcpy(&value, &emulation::slots[threadIdx.x ^ offset], sizeof(T));
-  emulation::wait_for_warp();
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = emulation::exchange(emulation::kAtWarp, bits,
+                             [&](const auto& slot) { return slot(threadIdx.x % emulation::kWarp ^ offset); });
+  std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
 
 inline unsigned __ballot_sync(unsigned, bool predicate) {
-  emulation::slots[threadIdx.x] = predicate;
-  emulation::wait_for_warp();
-  const uint64_t* warp = &emulation::slots[threadIdx.x / 32 * 32];
-  unsigned votes = 0;
-  for (int i = 0; i < 32; ++i) votes |= static_cast<unsigned>(warp[i] != 0) << i;
-  emulation::wait_for_warp();
-  return votes;
+  return emulation::exchange(emulation::kAtWarp, predicate, [](const auto& slot) {
+    unsigned votes = 0;
+    for (int i = 0; i < emulation::kWarp; ++i) votes |= static_cast<unsigned>(slot(i) != 0) << i;
+    return votes;
+  });
 }
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
-inline char* lenskern_emulated_dynamic_shared() { return emulation::dynamic_shared.data()->bytes; }
+inline char* lenskern_emulated_dynamic_shared() { return emulation::block().shared(); }
 
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  return *value = emulation::kMostShared, cudaSuccess;
+// What blocks that run at the same time tell one another.
+inline unsigned lenskern_emulated_acquire(const unsigned* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+inline void lenskern_emulated_release(unsigned* word, unsigned value) {
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
+inline void lenskern_emulated_add_and_release(unsigned* word) { __atomic_fetch_add(word, 1u, __ATOMIC_RELEASE); }
+inline void lenskern_emulated_pause() { emulation::block().wait(emulation::kPolling); }
 
 template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
@@ -108,19 +121,30 @@ cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int
   emulation::most_dynamic_shared = bytes;
   return cudaSuccess;
 }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  return *value = which == cudaDevAttrMultiProcessorCount ? emulation::processors : emulation::kMostShared, cudaSuccess;
+}
+template <class... Parameters>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int, size_t) {
+  return *blocks = 1, cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
+  return std::memset(at, value, bytes), cudaSuccess;
+}
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                const Arguments&... arguments) {
   if (config->dynamicSmemBytes > emulation::most_dynamic_shared) return cudaErrorInvalidValue;
+  const unsigned blocks = config->gridDim.x;
+  const bool cooperative = config->numAttrs > 0 && config->attrs->val.cooperative != 0;
+  if (cooperative && static_cast<int>(blocks) > emulation::processors) return cudaErrorCooperativeLaunchTooLarge;
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
-  emulation::body = [&] { kernel(arguments...); };
   gridDim = config->gridDim, blockDim = config->blockDim;
-  emulation::dynamic_shared.assign((config->dynamicSmemBytes + 15) / 16, {});
-  for (unsigned block = 0; block < gridDim.x; ++block) {
-    blockIdx.x = block;
-    emulation::run_block(static_cast<int>(config->blockDim.x));
-  }
+  const std::function<void()> body = [&] { kernel(arguments...); };
+  const auto run = cooperative ? emulation::run_at_once : emulation::run_in_turn;
+  run(blocks, static_cast<int>(config->blockDim.x), config->dynamicSmemBytes, body);
   return cudaSuccess;
 }

@@ -1,5 +1,4 @@
-// Inversions with a real thread for each of CUDA's, for ThreadSanitizer.
-#define LENSKERN_EMULATE_THREADS
+// Inversions for ThreadSanitizer, which takes each emulated thread for a thread of its own.
 #include "nnls_small.cu"
 
 namespace {

@@ -48,7 +48,7 @@ def solve(Q, q, x0, *, tol, max_iter):
     batch, K = _primitive.batch_shape((Q, q, x0), (2, 1, 1)), q.shape[-1]
     vector, integer = jax.ShapeDtypeStruct((*batch, K), q.dtype), jax.ShapeDtypeStruct(batch, jnp.int32)
     # Scratch memory is a result, so that XLA plans it with everything else.
-    size = _ffi.load_cuda().nnls_scratch(math.prod(batch), K, q.dtype.itemsize)
+    size = _ffi.load_cuda().nnls_scratch(math.prod(batch), K)
     scratch = jax.ShapeDtypeStruct((size,), jnp.uint8)
     shapes = (vector, vector, integer, integer, integer, jax.ShapeDtypeStruct(batch, q.dtype), scratch)
     call = jax.ffi.ffi_call("lenskern_nnls_solve_cuda", shapes)
