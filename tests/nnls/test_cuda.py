@@ -161,8 +161,9 @@ def test_no_lanes():
 
 def test_large_problems_are_refused():
     K = cuda.most_unknowns() + 1
+    shapes = [jax.ShapeDtypeStruct(shape, "float64") for shape in ((K, K), (K,))]
     with pytest.raises(NotImplementedError, match=f"up to {K - 1} unknowns, got {K}; use backend=None"):
-        solve(np.eye(K), np.ones(K))
+        jax.jit(solve).lower(*shapes)
 
 
 def test_threads_do_not_race(tmp_path):

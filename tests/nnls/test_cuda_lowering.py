@@ -90,8 +90,9 @@ def test_gradient_lowers(built, kind):
 @pytest.mark.parametrize("K", [40, 128])
 def test_compiles_for_h200(built, h200, K, dtype):
     compiled = lowered(solutions(False, backend="cuda"), (64, K, K), (64, K), dtype=dtype, sharding=h200).compile()
-    # The matrices are read where they are, and everything else is in registers and shared memory.
-    assert compiled.memory_analysis().temp_size_in_bytes == 0
+    # The matrices are read where they are, and everything else is in registers and shared memory: no byte of scratch
+    # memory, for which XLA keeps a place nevertheless.
+    assert compiled.memory_analysis().temp_size_in_bytes <= 256
 
 
 @pytest.mark.parametrize(
