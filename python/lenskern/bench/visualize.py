@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from lenskern.bench import autolens_lenses, report
+from lenskern.bench.autolens import single_threaded_pool
 from lenskern.bench.nnls import choices
 from lenskern.interop import autofit as interop_autofit
 
@@ -36,6 +37,7 @@ def run(arguments):
     if arguments.updates < 2:
         print(f"--updates: expected at least 2, got {arguments.updates}", file=sys.stderr)
         return 2
+    single_threaded_pool()
     records = measure(cases, arguments.updates, arguments.quick)
     print(text(records))
     if arguments.json:

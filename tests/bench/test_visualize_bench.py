@@ -1,0 +1,48 @@
+"""The benchmark of visualization, as far as it does without autolens; tests/interop/test_autofit.py has the rest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lenskern.bench import report, visualize
+
+
+def test_difference():
+    """Relative to the panel; whatever is not there on both sides is infinite."""
+    theirs = {(0, 0, "values 0"): np.array([1.0, np.nan, -4.0]), (0, 1, "line 0"): np.zeros((0, 2))}
+    ours = {key: value.copy() for key, value in theirs.items()}
+    assert visualize.difference(ours, theirs) == 0
+    ours[0, 0, "values 0"][0] += 1e-3
+    assert visualize.difference(ours, theirs) == pytest.approx(2.5e-4)
+    for wrong in (np.array([1.0, 0.0, -4.0]), np.zeros(2)):
+        assert visualize.difference(ours | {(0, 0, "values 0"): wrong}, theirs) == np.inf
+    assert visualize.difference({}, theirs) == np.inf
+
+
+def test_compilations_are_counted():
+    @jax.jit
+    def program(x):
+        return jnp.sin(x) * 3
+
+    with visualize.compilations() as first:
+        program(np.arange(3.0))
+    with visualize.compilations() as again:
+        program(np.ones(3))
+    program(np.ones(4))
+    assert len(first) == 1 and again == []
+
+
+def test_text():
+    fields = {name: 1.0 for name in ("warmup_s", "first_s", "median_s", "model_data_s", "curves_s", "figure_s")}
+    counts = {name: 7 for name in ("warmup_compilations", "first_compilations", "later_compilations")}
+    record = report.record(benchmark="visualize", case="imaging-mge", system="lenskern", **fields, **counts)
+    shown = visualize.text([record | {"max_abs_err": 3e-12}])
+    assert "7 in 1 s" in shown and "3e-12" in shown
+    assert visualize.INSTALL in visualize.text([report.absent("visualize", "autolens", visualize.INSTALL)])
+
+
+def test_bad_options(capsys):
+    arguments = type("Arguments", (), {"cases": "imaging-mge", "updates": 1, "quick": True, "json": None})
+    assert visualize.run(arguments) == 2
+    assert "--updates: expected at least 2, got 1" in capsys.readouterr().err
