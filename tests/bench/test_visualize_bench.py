@@ -1,11 +1,13 @@
 """The benchmark of visualization, as far as it does without autolens; tests/interop/test_autofit.py has the rest."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lenskern.bench import report, visualize
+from lenskern.bench import autolens_lenses, report, visualize
 
 
 def test_difference():
@@ -40,6 +42,32 @@ def test_text():
     shown = visualize.text([record | {"max_abs_err": 3e-12}])
     assert "7 in 1 s" in shown and "3e-12" in shown
     assert visualize.INSTALL in visualize.text([report.absent("visualize", "autolens", visualize.INSTALL)])
+
+
+def test_records_of_a_case(monkeypatch):
+    """The warm-up and the first update count for themselves, and the last column is the worst of all figures."""
+    lens = SimpleNamespace(
+        dataset=SimpleNamespace(data=np.zeros(9)),
+        model=None,
+        parameters=lambda count: range(count),
+        analysis=SimpleNamespace,
+    )
+    shared = SimpleNamespace(fit=None, start=None)
+
+    def update(analysis, model, vector, warm_up=False):
+        ours = hasattr(analysis, "fit_for_visualization")
+        drawn = {} if warm_up else {(0, 0, "values 0"): np.array([1.0 + 1e-12 * ours * vector])}
+        return visualize.Update(total=1.0 + vector, model_data=0.5, curves=0.25, compilations=5 - vector, drawn=drawn)
+
+    monkeypatch.setattr(autolens_lenses, "lens", lambda case, size: lens)
+    monkeypatch.setattr(visualize.interop_autofit, "SharedFit", lambda analysis, model: shared)
+    monkeypatch.setattr(visualize, "update", update)
+    theirs, ours = visualize.measure_case("imaging-mge", None, 3)
+    assert (theirs["system"], ours["system"]) == ("autolens", "lenskern")
+    assert theirs["max_abs_err"] is None and ours["max_abs_err"] == pytest.approx(3e-12, rel=1e-3)
+    assert (ours["warmup_s"], ours["first_s"], ours["median_s"], ours["runs"]) == (1.0, 2.0, 3.5, 2)
+    assert (ours["warmup_compilations"], ours["first_compilations"], ours["later_compilations"]) == (5, 4, 3)
+    assert ours["figure_s"] == 2.75 and ours["pixels"] == 9
 
 
 def test_bad_options(capsys):

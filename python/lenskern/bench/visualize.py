@@ -100,7 +100,7 @@ def measure_case(case, size, updates, tick=lambda: None):
         difference(ours.drawn, theirs.drawn) for ours, theirs in zip(runs["lenskern"], runs["autolens"], strict=True)
     ]
     return [
-        _record(case, system, found, max(differences[1:]) if system == "lenskern" else None, len(lens.dataset.data))
+        _record(case, system, found, max(differences[1:]) if system == "lenskern" else None, lens.dataset.data.shape[0])
         for system, found in runs.items()
     ]
 
