@@ -164,7 +164,7 @@ def test_the_compilation_is_announced_and_in_the_background(autolens, caplog):
         assert shared.start()._started is thread
         fit = shared.fit(lens.model.instance_from_vector(vector=lens.parameters(1)[0]))
     assert not thread.is_alive() and fit.dataset is analysis.dataset
-    assert "Compiling the fit" in caplog.text and "Shared fit compiled in" in caplog.text
+    assert "Compiling the shared fit" in caplog.text and "Shared fit compiled in" in caplog.text
     assert shared.seconds.keys() == {"trace", "compile"}
     # an analysis that nobody else needs goes, and takes its program along
     gone = weakref.ref(analysis), weakref.ref(shared)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from lenskern.bench import autolens_lenses, report
+from lenskern.bench.autolens import single_threaded_pool
 from lenskern.bench.nnls import choices
 from lenskern.interop import autofit as interop_autofit
 
@@ -36,6 +37,7 @@ def run(arguments):
     if arguments.updates < 2:
         print(f"--updates: expected at least 2, got {arguments.updates}", file=sys.stderr)
         return 2
+    single_threaded_pool()
     records = measure(cases, arguments.updates, arguments.quick)
     print(text(records))
     if arguments.json:
@@ -98,7 +100,7 @@ def measure_case(case, size, updates, tick=lambda: None):
         difference(ours.drawn, theirs.drawn) for ours, theirs in zip(runs["lenskern"], runs["autolens"], strict=True)
     ]
     return [
-        _record(case, system, found, max(differences[1:]) if system == "lenskern" else None, len(lens.dataset.data))
+        _record(case, system, found, max(differences[1:]) if system == "lenskern" else None, lens.dataset.data.shape[0])
         for system, found in runs.items()
     ]
 

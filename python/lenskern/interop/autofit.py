@@ -109,13 +109,14 @@ class SharedFit:
                 raise self._error
             if self._started is None:
                 begin = time.perf_counter()
+                _log.info("Tracing the fit that likelihood and visualization share...")
                 try:
                     lowered = self._lower()
                 except Exception as error:  # the next one who asks need not trace again
                     self._error = error
                     raise
                 self.seconds["trace"] = time.perf_counter() - begin
-                _log.info("Compiling the fit that likelihood and visualization share (once per process)...")
+                _log.info("Compiling the shared fit in the background, once for this analysis and model...")
                 self._started = threading.Thread(target=self._compile, args=(lowered,), daemon=True)
                 self._started.start()
         if not background:
