@@ -31,6 +31,7 @@ list(JOIN cuda_architectures ", " cuda_architectures)
 
 # A device function is compiled once, not once in each kernel: that is what makes nvcc take seconds.
 add_library(lenskern_cuda OBJECT kernels/cuda/deflect_float32.cu kernels/cuda/deflect_float64.cu
+                                 kernels/cuda/macro.cu kernels/cuda/poisson.cu
                                  kernels/cuda/nnls_small.cu
                                  kernels/cuda/nnls_large_float32.cu kernels/cuda/nnls_large_float64.cu)
 target_include_directories(lenskern_cuda PRIVATE kernels/include kernels/cuda)
@@ -38,7 +39,8 @@ target_include_directories(lenskern_cuda PRIVATE kernels/include kernels/cuda)
 target_compile_options(lenskern_cuda PRIVATE -Xfatbin=-compress-all -maxrregcount=128 -Xcompiler=-fvisibility=hidden)
 set_target_properties(lenskern_cuda PROPERTIES CUDA_SEPARABLE_COMPILATION ON)
 
-set(cuda_handlers kernels/cuda/ffi_deflect.cc kernels/cuda/ffi_nnls.cc)
+set(cuda_handlers kernels/cuda/ffi_deflect.cc kernels/cuda/ffi_nnls.cc kernels/cuda/ffi_macro.cc
+                  kernels/cuda/ffi_poisson.cc)
 if(LENSKERN_BINDINGS STREQUAL "ctypes")
   add_library(_cuda MODULE kernels/cuda/plain.cc ${cuda_handlers})
   set_target_properties(_cuda PROPERTIES PREFIX "" OUTPUT_NAME _cuda_library)

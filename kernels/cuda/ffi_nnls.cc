@@ -22,15 +22,14 @@ ffi::Error solve(cudaStream_t stream, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::A
   const bool warm = x0.dimensions().back() != 0;
   if (n <= kMostSmall) {
     const int shared = nnls_small_shared(static_cast<int>(n));
-    int device = 0, most = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    int room = 0;
+    const cudaError_t error = nnls_shared_room(&room);
     if (error != cudaSuccess) return error_of("nnls", error);
-    if (shared > most) {
+    if (shared > room) {
       return ffi::Error(ffi::ErrorCode::kUnimplemented,
                         "lenskern.nnls: backend 'cuda' takes " + std::to_string(shared) +
                             " bytes of shared memory for " + std::to_string(n) + " unknowns, and this GPU has " +
-                            std::to_string(most) + "; use backend='pallas' or 'reference'");
+                            std::to_string(room) + "; use backend='pallas' or 'reference'");
     }
   }
   Batch batch(x->dimensions(), 1);

@@ -31,8 +31,9 @@ struct Solutions {
   D* residual;
 };
 
-// n <= kMostSmall, of which a block takes nnls_small_shared bytes of shared memory.
+// n <= kMostSmall, for which a block takes nnls_small_shared bytes of shared memory; and how many it can have.
 int nnls_small_shared(int n);
+cudaError_t nnls_shared_room(int* bytes);
 template <class D>
 cudaError_t nnls_small(cudaStream_t stream, const Problems<D>& problems, const Solutions<D>& out);
 

@@ -138,6 +138,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) solve_lanes(const __grid_co
               static_cast<int>(blockIdx.x % blocks),
               blocks,
               0,
+              0,
               reinterpret_cast<unsigned*>(call.scratch + index * layout.word_bytes()),
               memory,
               layout.box_bytes()};

@@ -41,16 +41,16 @@ class Factor {
         pivots_(*reinterpret_cast<Pivots<T>*>(&shared.pivots)) {}
 
   // False where S is not positive definite. `inverse` is not needed where only that is asked.
-  __device__ LENSKERN_NOINLINE bool run(const Source<D>& S, bool inverse, unsigned& signal) {
+  __device__ LENSKERN_NOINLINE bool run(const Source<D>& S, bool inverse) {
     m_ = S.m, N_ = (m_ + kTile - 1) / kTile;
-    signal_ = signal += kSignals;
+    signal_ = group_.signal += kSignals;
     eliminate(S, kInverse && inverse);
     group_.barrier();
     return acquire(failed()) != signal_;
   }
 
   // out = (factored matrix)^-1 v on its entries; the rest of `out` stays. v is scaled for the range of T.
-  __device__ LENSKERN_NOINLINE void solve(const double* v, double* out, unsigned& signal) {
+  __device__ LENSKERN_NOINLINE void solve(const double* v, double* out) {
     double* box = group_.outbox();
     double top[1];
     group_.reduce(top, Largest(), [&](int i, double(&parts)[1]) {
@@ -61,7 +61,7 @@ class Factor {
     if constexpr (kInverse) {
       multiply(down, top[0], out);
     } else {
-      signal_ = signal += kSignals;
+      signal_ = group_.signal += kSignals;
       sweep(down, top[0], out);
     }
     __syncthreads();

@@ -61,9 +61,9 @@ class Factors {
   // out = (factored matrix)^-1 v on its entries; the rest of `out` stays.
   __device__ void solve(const double* v, double* out) {
     if (is_single_) {
-      fast_.solve(v, out, signal_);
+      fast_.solve(v, out);
     } else {
-      exact_.solve(v, out, signal_);
+      exact_.solve(v, out);
     }
   }
 
@@ -78,7 +78,7 @@ class Factors {
   __device__ bool factor(bool in_single, const double* extra, double shift, bool inverse) {
     const Source<D> source{S_.Q, S_.scale, extra, S_.shared.at, S_.group.n, m_, shift};
     is_single_ = in_single;
-    return in_single ? fast_.run(source, inverse, signal_) : exact_.run(source, inverse, signal_);
+    return in_single ? fast_.run(source, inverse) : exact_.run(source, inverse);
   }
 
   __device__ void take_all() {
@@ -124,7 +124,6 @@ class Factors {
   Factor<D, double> exact_;
   int m_ = 0;
   bool is_single_ = true;
-  unsigned signal_ = 0;
 };
 
 }  // namespace lenskern::cuda::large

@@ -51,6 +51,7 @@ struct Group {
   int n, chunks;
   int block, blocks;  // this one, and how many there are
   unsigned met;       // barriers so far
+  unsigned signal;    // what the last factorisation or sweep counted from, of any lane: words are not set back
   unsigned* words;    // zero when the kernel starts
   char* boxes;
   int64_t box_bytes;

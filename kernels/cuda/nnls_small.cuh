@@ -36,7 +36,10 @@ class Team {
   __device__ double over_all(double value, Combine combine) {
     value = over_warp(value, combine);
     const int warps = blockDim.x / kWarp;
-    if (warps == 1) return value;
+    if (warps == 1) {
+      __syncwarp();  // a barrier for those that rely on one
+      return value;
+    }
     double* slots = slots_ + turn_;
     turn_ = kMatrixWarps - turn_;
     if (threadIdx.x % kWarp == 0) slots[threadIdx.x / kWarp] = value;

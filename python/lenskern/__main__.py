@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from . import __version__, info
+from .interop import autolens_command
 from .simulate.dataset import commands as dataset
 
 
@@ -25,8 +26,11 @@ def main(argv=None):
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info.add_arguments(commands.add_parser("info", help="versions, devices and a self-check of every backend"))
     dataset.add_commands(commands)
+    autolens_command.add_arguments(
+        commands.add_parser("autolens", help="run a script of PyAutoLens with lenskern as its solver")
+    )
     arguments = parser.parse_args(argv)
-    return (info if arguments.command == "info" else dataset).run(arguments)
+    return {"info": info, "autolens": autolens_command}.get(arguments.command, dataset).run(arguments)
 
 
 if __name__ == "__main__":

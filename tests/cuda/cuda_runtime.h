@@ -74,6 +74,7 @@ auto exchange(State where, uint64_t value, const Read& read) {
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::block().wait(emulation::kAtBlock); }
+inline void __syncwarp() { emulation::block().wait(emulation::kAtWarp); }
 
 inline int __syncthreads_count(bool predicate) {
   return emulation::exchange(emulation::kAtBlock, predicate, [](const auto& slot) {

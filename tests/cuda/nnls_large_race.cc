@@ -56,10 +56,10 @@ Results solve(const Systems& systems, int blocks) {
                                   {nullptr, {}}};
   const Solutions<double> out{results.x.data(),          results.z.data(),      results.status.data(),
                               results.iterations.data(), results.passes.data(), results.residual.data()};
-  std::vector<char> scratch(nnls_scratch(kLanes, kSize) + 256, char(0xff));
-  char* aligned = scratch.data() + 256 - reinterpret_cast<uintptr_t>(scratch.data()) % 256;
-  emulation::processors = blocks;
-  if (nnls_large<double>(nullptr, problems, out, aligned) != cudaSuccess) std::puts("not launched");
+  std::vector<char> scratch(nnls_scratch(1, kSize), char(0));
+  const large::Call<double> call{problems, out, scratch.data(), 1};
+  gridDim.x = blocks;
+  emulation::run_at_once(blocks, kThreads, sizeof(large::Shared), [&] { large::solve_lanes<double>(call); });
   return results;
 }
 
@@ -70,6 +70,7 @@ void solve_exactly(const double* Q, const double* q, char* scratch, int blocks, 
                      static_cast<int>(layout.chunks),
                      static_cast<int>(blockIdx.x),
                      blocks,
+                     0,
                      0,
                      reinterpret_cast<unsigned*>(scratch),
                      scratch + layout.word_bytes(),
@@ -104,8 +105,10 @@ bool solve_exactly(const Systems& systems, int blocks) {
 int main() {
   const Systems systems;
   const Results found = solve(systems, 2);
-  if (found.status[0] != lenskern::nnls::kMaxIter || found.iterations[0] != 1 || found.passes[0] == 0) {
-    return std::printf("status %d after %d iterations\n", found.status[0], found.iterations[0]), 1;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    if (found.status[lane] != lenskern::nnls::kMaxIter || found.iterations[lane] != 1 || found.passes[lane] == 0) {
+      return std::printf("status %d after %d iterations\n", found.status[lane], found.iterations[lane]), 1;
+    }
   }
   return solve_exactly(systems, 2) ? 0 : 1;
 }

@@ -3,11 +3,15 @@
 
 namespace {
 
-// Overlapping bumps fitted to data of which half want a negative one; false where that is not certified.
-bool solve(int n, bool warm) {
+// Overlapping bumps fitted to data of which half want a negative one; false where that is not certified. With twins
+// every bump is there twice, so that factors break down.
+bool solve(int n, bool warm, bool twins) {
   std::vector<double> A(2 * n * n), Q(n * n), q(n), x0(n), x(n), z(n);
   for (int row = 0; row < 2 * n; ++row) {
-    for (int i = 0; i < n; ++i) A[row * n + i] = std::exp(-0.3 * (row - 2.0 * i) * (row - 2.0 * i));
+    for (int i = 0; i < n; ++i) {
+      const double distance = row - 2.0 * (twins ? i - i % 2 : i);
+      A[row * n + i] = std::exp(-0.3 * distance * distance);
+    }
   }
   for (int row = 0; row < 2 * n; ++row) {
     for (int i = 0; i < n; ++i) {
@@ -34,7 +38,8 @@ bool solve(int n, bool warm) {
 int main(int count, char** sizes) {
   bool good = true;
   for (int i = 1; i < count; ++i) {
-    for (const bool warm : {false, true}) good &= solve(std::atoi(sizes[i]), warm);
+    const int n = std::atoi(sizes[i]);
+    good &= solve(n, false, false) & solve(n, true, false) & solve(n, true, true);
   }
   return good ? 0 : 1;
 }

@@ -57,6 +57,6 @@ def backend(request):
     status = backends.availability(request.param)
     if not status.available:
         pytest.skip(f"backend {request.param}: {status.reason}")
-    if request.param == "cuda" and jax.default_backend() != "gpu":
-        pytest.skip("backend cuda: no GPU here; test_cuda.py emulates it")
+    if request.param in ("cuda", "triton") and jax.default_backend() != "gpu":
+        pytest.skip(f"backend {request.param}: no GPU here; tests of its own emulate it")
     return request.param

@@ -1,4 +1,4 @@
-"""The CUDA kernel for more than 128 unknowns, emulated where there is no GPU: blocks that wait for one another by turns.
+"""The CUDA kernel for more than 128 unknowns, emulated where there is no GPU: blocks that wait for one another.
 
 What all kernels have in common is tested in test_cuda.py.
 """

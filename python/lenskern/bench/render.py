@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lenskern.bench import (
     accuracy,
+    autolens,
     cholesky,
     convolve,
     dataset,
@@ -14,6 +15,8 @@ from lenskern.bench import (
     robustness,
     simulate,
     survey,
+    tracer,
+    visualize,
 )
 from lenskern.bench.gpu import summary
 
@@ -22,12 +25,15 @@ PAGES = (
     ("nnls-stored", "Real inversions from PyAutoLens", nnls.text),
     ("nnls-autoarray", "The same beside autoarray's certified active-set search", nnls.text),
     ("nnls", "Generated inversions", nnls.text),
+    ("autolens", "Whole likelihoods of PyAutoLens", autolens.text),
     ("robustness", "Robustness over generated inversions", robustness.text),
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
+    ("tracer", "Tracers of autolens", tracer.text),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
+    ("visualize", "Visualization in a PyAutoLens search", visualize.text),
     ("dataset", "A data set, killed and resumed", dataset.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
     ("poisson", "Poisson draws", poisson.text),

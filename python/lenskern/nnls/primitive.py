@@ -58,6 +58,8 @@ def _kernel(platform, K, method, backend):
         if known and backends.availability("pallas").available and K <= _pallas().LARGEST:
             return "pallas"
         return "reference"
+    if backend == "triton":
+        raise NotImplementedError("backend 'triton' has no kernel for inversions; use backend=None")
     if backend == "cuda" and platform != "cuda":
         raise NotImplementedError("backend 'cuda' runs on NVIDIA GPUs only; use backend=None on this device")
     if backend == "cuda" and K > cuda.most_unknowns():

@@ -30,16 +30,16 @@ class System:
         Light profiles of the lens.
     overflow : scalar integer
         Number of haloes for which there was no room. The image is NaN unless it is 0.
-    lens_light_plane : int or None
-        The plane of the lens light, seen through what is in front of it; None takes its positions as those in the
-        image. Static.
+    lens_light_plane : int, tuple of int, or None
+        The plane of the lens light, seen through what is in front of it, or one for each of its profiles; None takes
+        its positions as those in the image. Static.
     """
 
     planes: deflect.Planes | None
     sources: tuple = ()
     lens_light: tuple = ()
     overflow: Any = 0
-    lens_light_plane: int | None = dataclasses.field(default=None, metadata={"static": True})
+    lens_light_plane: int | tuple[int, ...] | None = dataclasses.field(default=None, metadata={"static": True})
 
 
 def simulate(scene, theta, key, *, noise=True, with_overflow=False):
@@ -103,18 +103,28 @@ def _require_system(name, value):
 def _light(scene, system):
     """Brightness of every ray."""
     total, planes = jnp.zeros(len(scene.rays), scene.dtype), system.planes
-    source = seen = scene.rays
+    source, seen = scene.rays, [scene.rays] * len(system.lens_light)
     if planes is not None:
         through = system.lens_light and system.lens_light_plane is not None
         options = {"positions": scene.positions, "tol": scene.tol, "backend": scene.backend}
         source = deflect.trace(planes, scene.rays, all_planes=bool(through), **options)
         if through:
-            seen, source = source[system.lens_light_plane], source[-1]
+            seen, source = [source[k] for k in _light_planes(system)], source[-1]
     for profile in system.sources:
         total = total + profile.brightness(source)
-    for profile in system.lens_light:
-        total = total + profile.brightness(seen)
+    for profile, positions in zip(system.lens_light, seen, strict=True):
+        total = total + profile.brightness(positions)
     return total
+
+
+def _light_planes(system):
+    """The plane of each profile of the lens light."""
+    planes, count = system.lens_light_plane, len(system.lens_light)
+    if not isinstance(planes, tuple):
+        return (planes,) * count
+    if len(planes) != count:
+        raise ValueError(f"lens_light_plane: got {len(planes)} planes, expected one for each of {count} profiles")
+    return planes
 
 
 def _binned(scene, light):
