@@ -1,5 +1,6 @@
 """The process that the cases run in: started when it is needed, ended when it is late, started anew when it is gone."""
 
+import contextlib
 import json
 import os
 import queue
@@ -141,7 +142,8 @@ class Supervisor:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # what was not sent yet has nobody to go to
+                self._process.stdin.close()
             self._process = None
 
 
