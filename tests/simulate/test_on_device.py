@@ -172,7 +172,7 @@ def test_which_compiled_kernels_run(monkeypatch):
 def test_resources(cuda_resources, source):
     kernels = [found for found in cuda_resources(source, "sm_90").values() if found.registers is not None]
     assert len(kernels) == 2  # float64 and float32
-    assert all(found.registers <= 64 and found.spilled == 0 for found in kernels)
+    assert all(found.registers <= 80 and found.spilled == 0 for found in kernels)
 
 
 # Of an image of 50 x 50 pixels with 4 x 4 rays each and a margin of 8, float32. A lane has some 41,000 rays; what is
