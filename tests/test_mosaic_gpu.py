@@ -1,4 +1,4 @@
-"""What Pallas lacks through Mosaic GPU, so that our Pallas kernels still go through Triton: a change is to be noticed."""
+"""What Pallas lacks through Mosaic GPU, so that our Pallas kernels go through Triton: a change is to be noticed."""
 
 import jax
 import jax.numpy as jnp

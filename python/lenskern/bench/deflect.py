@@ -42,6 +42,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--systems", help="packages to measure, separated by commas; by default all that are installed")
     parser.add_argument("--runs", type=int, default=5, help="measured runs of each system, at least 5")
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds after which a system is not run again")
     parser.add_argument("--quick", action="store_true", help="small sizes, in seconds")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, a process for each system")
 
@@ -61,12 +62,14 @@ def run(arguments):
             if arguments.json:
                 report.write(arguments.json, records)
 
-        records = measure(cases, arguments.runs, packages, not arguments.no_memory, rest, keep)
+        records = measure(cases, arguments.runs, packages, not arguments.no_memory, rest, arguments.limit, keep)
     print(text(records))
     return 0
 
 
-def measure(cases, runs=5, packages=("lenskern",), with_memory=True, rest=0.3, keep=lambda records: None):
+def measure(
+    cases, runs=5, packages=("lenskern",), with_memory=True, rest=0.3, limit=float("inf"), keep=lambda records: None
+):
     """Measure every case.
 
     Parameters
@@ -77,7 +80,7 @@ def measure(cases, runs=5, packages=("lenskern",), with_memory=True, rest=0.3, k
     packages : collection of str
         The systems to measure, by the names of their packages.
     with_memory : bool
-    rest : float
+    rest, limit : float
         See `timing.alternate`.
     keep : callable
         Called after each case with all records so far.
@@ -101,7 +104,7 @@ def measure(cases, runs=5, packages=("lenskern",), with_memory=True, rest=0.3, k
         taking_part = _able(case, taking_part)
         total = timing.steps(taking_part, runs) * (2 if case.kind == "gradient" else 1)
         with report.progress(total, "deflect") as tick:
-            found = measure_case(case, taking_part, runs, rates, partial(tick, case.name), rest)
+            found = measure_case(case, taking_part, runs, rates, partial(tick, case.name), rest, limit)
         for record, system in zip(found, taking_part, strict=True):
             if with_memory:
                 record["peak_bytes"] = child(case, system)["peak_bytes"]
@@ -126,7 +129,7 @@ def _able(case, systems):
     return able
 
 
-def measure_case(case, systems, runs, rates, tick=lambda: None, rest=0.3, oracle_rays=50):
+def measure_case(case, systems, runs, rates, tick=lambda: None, rest=0.3, limit=float("inf"), oracle_rays=50):
     """Time the systems in turns on one problem, and check what they return.
 
     Parameters
@@ -137,8 +140,8 @@ def measure_case(case, systems, runs, rates, tick=lambda: None, rest=0.3, oracle
         At least 5.
     rates : timing.Rates
     tick : callable
-    rest : float
-        Seconds of sleep before each run, see `timing.alternate`.
+    rest, limit : float
+        See `timing.alternate`.
     oracle_rays : int
         Rays that are computed in arithmetic of 40 digits.
 
@@ -153,7 +156,7 @@ def measure_case(case, systems, runs, rates, tick=lambda: None, rest=0.3, oracle
     timed = dict(calls)
     if case.kind == "gradient":
         timed |= {(system, "value"): parts.plane(case.problem, case.rays) for system, parts in systems.items()}
-    times = timing.alternate(timed, runs, rest=rest, tick=tick)
+    times = timing.alternate(timed, runs, rest=rest, tick=tick, limit=limit)
     reference = deflect_systems.reference()
     again = [call for system, call in calls.items() if system.key == reference.key]
     truth = _result(case, again[0] if again else case.call(reference.load()))
@@ -169,7 +172,7 @@ def measure_case(case, systems, runs, rates, tick=lambda: None, rest=0.3, oracle
                 rates,
                 median_s=times[system].median,
                 min_s=times[system].minimum,
-                runs=runs,
+                runs=len(times[system].seconds),
                 value_s=times[system, "value"].median if case.kind == "gradient" else None,
                 max_abs_err=_largest(found, truth),
                 oracle_err=None if oracle is None else _largest(found[few], oracle),
