@@ -66,9 +66,9 @@ def build(folder, cuda="AUTO", architectures=None, kernels=True):
     # What an editable installation may have left between the sources is not for this Python.
     ignore = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "python" / "lenskern", site / "lenskern", ignore=ignore)
-    shutil.copytree(
-        ROOT / "kernels" / "pallas", site / "lenskern" / "_kernels" / "pallas", ignore=ignore, dirs_exist_ok=True
-    )
+    for kind in ("pallas", "triton"):
+        folder_of_kind = site / "lenskern" / "_kernels" / kind
+        shutil.copytree(ROOT / "kernels" / kind, folder_of_kind, ignore=ignore, dirs_exist_ok=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     about = site / f"lenskern-{project['version']}.dist-info" / "METADATA"
     about.parent.mkdir()
