@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from . import __version__, info
+from .interop.probe import command as probe
 from .simulate.dataset import commands as dataset
 
 
@@ -24,9 +25,12 @@ def main(argv=None):
     parser.add_argument("--version", action="version", version=f"lenskern {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info.add_arguments(commands.add_parser("info", help="versions, devices and a self-check of every backend"))
+    probe.add_arguments(
+        commands.add_parser("probe", help="where the time of a likelihood of PyAutoLens goes, single and under vmap")
+    )
     dataset.add_commands(commands)
     arguments = parser.parse_args(argv)
-    return (info if arguments.command == "info" else dataset).run(arguments)
+    return {"info": info, "probe": probe}.get(arguments.command, dataset).run(arguments)
 
 
 if __name__ == "__main__":
