@@ -1,7 +1,16 @@
+import ctypes
 import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import pytest
 from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # float64 is for the caller to switch on; the library never does.
 jax.config.update("jax_enable_x64", True)
@@ -9,3 +18,79 @@ jax.config.update("jax_enable_x64", True)
 # A first example compiles, so time says nothing; fixed examples, so that a run can be repeated.
 settings.register_profile("lenskern", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "lenskern"))
+
+
+@pytest.fixture(scope="session")
+def emulate(tmp_path_factory):
+    """Compiles a file of tests/cuda, the CUDA kernels of an operation for the CPU, and registers its handlers there."""
+
+    def build(source, targets):
+        compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+        if compiler is None:
+            pytest.skip("no C++ compiler")
+        library = tmp_path_factory.mktemp("emulation") / "emulation.so"
+        folders = (ROOT / "tests/cuda", ROOT / "kernels/include", ROOT / "kernels/cuda", jax.ffi.include_dir())
+        # Fibers jump between stacks, which fortified jumps forbid.
+        flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE"]
+        flags += [f"-I{folder}" for folder in folders]
+        command = [compiler, *flags, str(ROOT / "tests/cuda" / source), "-o", str(library)]
+        built = subprocess.run(command, capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+        loaded = ctypes.CDLL(str(library))
+        for target, symbol in targets.items():
+            jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, symbol)), platform="cpu")
+        return loaded
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def h200():
+    """Sharding that makes programs compile for an H200; skipped, with the reason, without a compiler for it."""
+    pytest.importorskip(
+        "jax_plugins.xla_cuda13",
+        reason="no GPU compiler here; pip install jax-cuda13-plugin jax-cuda13-pjrt of the version of jax",
+    )
+    from jax.experimental import topologies
+
+    target = (ROOT / "tests/data/h200.txtpb").read_text(encoding="utf-8")
+    try:
+        topology = topologies.get_topology_desc(platform="cuda", target_config=target, topology="1x1x1")
+    except NotImplementedError as error:
+        pytest.skip(f"the GPU compiler did not load: {error}; JAX_PLATFORMS=cpu lets it do without cuDNN")
+    return jax.sharding.SingleDeviceSharding(topology.devices[0])
+
+
+class Resources(NamedTuple):
+    """What a device function takes: registers (None but for a kernel), and bytes that it spills and shares."""
+
+    registers: int | None
+    spilled: int
+    shared: int
+
+
+@pytest.fixture(scope="session")
+def cuda_resources(tmp_path_factory):
+    """Compiles a file of kernels/cuda for an architecture; gives the `Resources` of each device function in it."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc")
+
+    def build(source, architecture):
+        # As kernels/cuda/build.cmake has them.
+        flags = f"-std=c++17 -O3 -rdc=true -arch={architecture} -maxrregcount=128 -Xptxas=-v -cubin".split()
+        folders = [f"-I{ROOT / 'kernels/include'}", f"-I{ROOT / 'kernels/cuda'}"]
+        output = tmp_path_factory.mktemp("cubin") / "kernels.cubin"
+        command = [nvcc, *flags, *folders, str(ROOT / "kernels/cuda" / source), "-o", str(output)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        pattern = (
+            r"Function properties for (\w+)\n.* (\d+) bytes spill stores.*"  # and, for a kernel, in the next line:
+            r"(?:\n.*Used (\d+) registers(?:.* (\d+) bytes smem)?)?"
+        )
+        return {
+            name: Resources(int(registers) if registers else None, int(spilled), int(shared or 0))
+            for name, spilled, registers, shared in re.findall(pattern, done.stderr)
+        }
+
+    return build

@@ -23,33 +23,36 @@ struct PairAdjoint {
   V wy[n], wx[n];
   // At rays the cotangent of the ray itself; at the points of a node the Jacobian.
   V field[kFields][n] = {};
+  // The halo's, of the block so far.
+  V sums[kHaloSums] = {};
 
-  // sums: kHaloSums vectors of the halo.
-  inline void add(double amplitude, const V (&f)[kMostFunctions][n], const V (&slope)[n], const V (&dy)[n],
-                  const V (&dx)[n], const V (&v2)[n], double* sums) {
-    V s[kHaloSums] = {};
-#pragma GCC unroll 8
-    for (int v = 0; v < n; ++v) {
-      const V e = wy[v] * dy[v] + wx[v] * dx[v], twice = slope[v] + slope[v], te = twice * e;
-      const V py = f[0][v] * wy[v] + te * dy[v], px = f[0][v] * wx[v] + te * dx[v];
-      s[0] += f[0][v] * e;
-      s[1] += py;
-      s[2] += px;
-      s[3] += te * v2[v];
-      if constexpr (kFunctions > 1) s[4] += f[1][v] * e;
-      if constexpr (kFunctions > 2) s[5] += f[2][v] * e;
-      if constexpr (kAtRays) {
-        field[0][v] += amplitude * py;
-        field[1][v] += amplitude * px;
-      } else {
-        const V g = amplitude * f[0][v], h = amplitude * twice, hy = h * dy[v];
-        field[0][v] += g + hy * dy[v];
-        field[1][v] += hy * dx[v];
-        field[2][v] += g + h * dx[v] * dx[v];
-      }
+  // Of vector v of the block.
+  inline void add(int v, double amplitude, const V (&f)[kMostFunctions], V slope, V dy, V dx, V v2) {
+    const V e = wy[v] * dy + wx[v] * dx, twice = slope + slope, te = twice * e;
+    const V py = f[0] * wy[v] + te * dy, px = f[0] * wx[v] + te * dx;
+    sums[0] += f[0] * e;
+    sums[1] += py;
+    sums[2] += px;
+    sums[3] += te * v2;
+    if constexpr (kFunctions > 1) sums[4] += f[1] * e;
+    if constexpr (kFunctions > 2) sums[5] += f[2] * e;
+    if constexpr (kAtRays) {
+      field[0][v] += amplitude * py;
+      field[1][v] += amplitude * px;
+    } else {
+      const V g = amplitude * f[0], h = amplitude * twice, hy = h * dy;
+      field[0][v] += g + hy * dy;
+      field[1][v] += hy * dx;
+      field[2][v] += g + h * dx * dx;
     }
+  }
+  // Adds the halo's sums to what other blocks gave it, kHaloSums vectors.
+  inline void finish_halo(double* to) {
     constexpr int W = Block::W;
-    for (int k = 0; k < 3 + kFunctions; ++k) store(sums + k * W, load(sums + k * W) + s[k]);
+    for (int k = 0; k < 3 + kFunctions; ++k) {
+      store(to + k * W, load(to + k * W) + sums[k]);
+      sums[k] = V{};
+    }
   }
 };
 
@@ -57,45 +60,51 @@ template <class Family, int kFunctions, class Op>
 inline void adjoint_row(const Entries& entries, int e, const ChunkRows& chunk, const Block& block, Op& op,
                         double* sums) {
   using V = Vector<double>;
-  constexpr int n = Block::kVectors, top = Family::kDegree;
-  V dy[n], dx[n], v2[n], t[n], f[kMostFunctions][n], slope[n];
+  // As many vectors at once as the registers hold the functions of.
+  constexpr int n = 2, top = Family::kDegree;
+  static_assert(Block::kVectors % n == 0);
   const double* first = entries.row_at(e);
   const double* row[kMostFunctions] = {first, first + chunk.distance, first + 2 * chunk.distance};
-#pragma GCC unroll 8
-  for (int v = 0; v < n; ++v) {
-    dy[v] = block.y[v] - entries.y[e], dx[v] = block.x[v] - entries.x[e];
-    v2[v] = dy[v] * dy[v] + dx[v] * dx[v];
-    t[v] = v2[v] * first[kFactorSlot<Family>] - 1 / Family::kReach;
-    slope[v] = V{} + row[0][top];
-    for (int j = 0; j < kFunctions; ++j) f[j][v] = row[j][top] * t[v] + row[j][top - 1];
-  }
-#pragma GCC unroll 32
-  for (int k = top - 2; k >= 0; --k) {
-#pragma GCC unroll 8
+  const double y = entries.y(e), x = entries.x(e), factor = first[kFactorSlot<Family>],
+               amplitude = chunk.halos[entries.halo(e)].amplitude;
+#pragma GCC unroll 4
+  for (int begin = 0; begin < Block::kVectors; begin += n) {
+    V dy[n], dx[n], v2[n], t[n], f[n][kMostFunctions], slope[n];
+#pragma GCC unroll 2
     for (int v = 0; v < n; ++v) {
-      slope[v] = slope[v] * t[v] + f[0][v];
-      for (int j = 0; j < kFunctions; ++j) f[j][v] = f[j][v] * t[v] + row[j][k];
+      dy[v] = block.y[begin + v] - y, dx[v] = block.x[begin + v] - x;
+      v2[v] = dy[v] * dy[v] + dx[v] * dx[v];
+      t[v] = v2[v] * factor - 1 / Family::kReach;
+      slope[v] = V{} + row[0][top];
+      for (int j = 0; j < kFunctions; ++j) f[v][j] = row[j][top] * t[v] + row[j][top - 1];
     }
+#pragma GCC unroll 32
+    for (int k = top - 2; k >= 0; --k) {
+#pragma GCC unroll 2
+      for (int v = 0; v < n; ++v) {
+        slope[v] = slope[v] * t[v] + f[v][0];
+        for (int j = 0; j < kFunctions; ++j) f[v][j] = f[v][j] * t[v] + row[j][k];
+      }
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < n; ++v) op.add(begin + v, amplitude, f[v], slope[v] * factor, dy[v], dx[v], v2[v]);
   }
-#pragma GCC unroll 8
-  for (int v = 0; v < n; ++v) slope[v] *= first[kFactorSlot<Family>];
-  op.add(chunk.halos[entries.halo[e]].amplitude, f, slope, dy, dx, v2, sums);
+  op.finish_halo(sums);
 }
 
-template <int kFunctions, class Closed, class Op>
+template <class Family, int kFunctions, class Closed, class Op>
 inline void adjoint_near(const Entries& entries, int e, const ChunkRows& chunk, const Block& block,
                          const Closed& closed, Op& op, double* sums) {
   using V = Vector<double>;
-  constexpr int n = Block::kVectors;
-  V dy[n], dx[n], v2[n], f[kMostFunctions][n], slope[n];
-  for (int v = 0; v < n; ++v) {
-    dy[v] = block.y[v] - entries.y[e], dx[v] = block.x[v] - entries.x[e];
-    v2[v] = dy[v] * dy[v] + dx[v] * dx[v];
-    V values[kFunctions];
-    evaluate_points<kFunctions>(entries.halo[e], v2[v], chunk, closed, values, slope[v]);
-    for (int j = 0; j < kFunctions; ++j) f[j][v] = values[j];
+  const int64_t halo = entries.halo(e);
+  for (int v = 0; v < Block::kVectors; ++v) {
+    const V dy = block.y[v] - entries.y(e), dx = block.x[v] - entries.x(e), v2 = dy * dy + dx * dx;
+    V values[kFunctions], f[kMostFunctions], slope;
+    evaluate_points<Family, true>(halo, v2, chunk, closed, values, slope);
+    for (int j = 0; j < kFunctions; ++j) f[j] = values[j];
+    op.add(v, chunk.halos[halo].amplitude, f, slope, dy, dx, v2);
   }
-  op.add(chunk.halos[entries.halo[e]].amplitude, f, slope, dy, dx, v2, sums);
+  op.finish_halo(sums);
 }
 
 // The transpose at the points of the nodes and at the rays.
@@ -128,28 +137,29 @@ struct AdjointOfTree {
            int64_t points, double* fields, int64_t distance, int part) const {
     constexpr int W = Block::W;
     double* sums = halo_sums + int64_t{part} * chunk.count * kHaloSums * W;
-    const auto of = [&](const Entries& entries, int e) { return sums + int64_t{entries.halo[e]} * kHaloSums * W; };
-    for (int64_t i = 0; i < points; i += kBlock) {
-      choose_rows(from, chunk, bounding_box(y + i, x + i, kBlock), lists);
-      const Block block(y + i, x + i);
-      PairAdjoint<kFunctions, kAtRays> op;
-      for (int v = 0; v < Block::kVectors; ++v) op.wy[v] = load(wy + i + v * W), op.wx[v] = load(wx + i + v * W);
-      for (int e = 0; e < lists.narrow.count; ++e) {
-        adjoint_row<Narrow, kFunctions>(lists.narrow, e, chunk, block, op, of(lists.narrow, e));
-      }
-      for (int e = 0; e < lists.wide.count; ++e) {
-        adjoint_row<Wide, kFunctions>(lists.wide, e, chunk, block, op, of(lists.wide, e));
-      }
-      for (int e = 0; e < lists.near.count; ++e) {
-        adjoint_near<kFunctions>(lists.near, e, chunk, block, closed, op, of(lists.near, e));
-      }
-      for (int f = 0; f < op.kFields; ++f) {
-        for (int v = 0; v < Block::kVectors; ++v) {
-          double* to = fields + f * distance + i + v * W;
-          store(to, load(to) + op.field[f][v]);
+    const auto of = [&](const Entries& entries, int e) { return sums + entries.halo(e) * kHaloSums * W; };
+    with_wide(chunk.loose, [&](auto wide) {
+      using Family = decltype(wide);
+      for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
+        PairAdjoint<kFunctions, kAtRays> op;
+        for (int v = 0; v < Block::kVectors; ++v) op.wy[v] = load(wy + i + v * W), op.wx[v] = load(wx + i + v * W);
+        lists.narrow.for_each<Narrow>(kFunctions, chunk.distance, [&](int e) {
+          adjoint_row<Narrow, kFunctions>(lists.narrow, e, chunk, block, op, of(lists.narrow, e));
+        });
+        lists.wide.for_each<Family>(kFunctions, chunk.distance, [&](int e) {
+          adjoint_row<Family, kFunctions>(lists.wide, e, chunk, block, op, of(lists.wide, e));
+        });
+        for (int e = 0; e < lists.near.count; ++e) {
+          adjoint_near<Family, kFunctions>(lists.near, e, chunk, block, closed, op, of(lists.near, e));
         }
-      }
-    }
+        for (int f = 0; f < op.kFields; ++f) {
+          for (int v = 0; v < Block::kVectors; ++v) {
+            double* to = fields + f * distance + i + v * W;
+            store(to, load(to) + op.field[f][v]);
+          }
+        }
+      });
+    });
   }
 };
 
@@ -243,16 +253,13 @@ bool adjoint_of_chunks(const Scene<D>& scene, const Options& options, const Acti
       for (int f = 0; f < 2; ++f) sorted[f * slots + slot] = ray < 0 ? 0 : static_cast<double>(weight[2 * ray + f]);
     }
     for (int64_t i = 0; i < 5 * slots; ++i) near[i] = 0;
-    const Box& box = tree[0].box;
-    const double least = least_distance(box, tree[0].rays);
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<kFunctions>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample,
-                                  scratch, worker, &chunk))
-        return false;
       FarPlan plan;
-      if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
+      if (!make_chunk<kFunctions>(halos + done, count - done, tree, FarErrors::of_derivatives(options.tol, count),
+                                  sample, scratch, worker, &chunk, &plan))
+        return false;
       // The same for all chunks.
       if (use_far && done == 0 && !gather_weights(tree, *plan.far(), sorted, scratch, worker)) return false;
       const int64_t part_sums = int64_t{chunk.count} * kHaloSums * W;

@@ -58,14 +58,91 @@ inline Octaves octaves_of(const Halo& halo, const Box& box, double least) {
   return Octaves(low, high);
 }
 
+// Whether distant haloes are summed at the points of the nodes.
+inline bool wants_far_field(double tol, const RayTree& tree) { return tol != 0 && tree[0].rays > 2 * kMostSquare; }
+
+// Narrow rows where blocks of rays fit them: at some 28 times the half-width of a block, which is that of kBlock
+// pixels. With a far field most haloes that are left are near, and narrow rows would not pay.
+inline RowLayout layout_of(bool use_far, const Box& box, const RayTree& tree) {
+  return use_far ? RowLayout() : RowLayout(800 * kBlock / 2 * least_distance(box, tree[0].rays) / 3);
+}
+
+// Error of the far field in derivatives, relative to each halo's: by default, and with a tolerance of at least
+// kLooseTol arcsec, where rows are loose too.
+constexpr double kDerivativeError = 1e-10, kLooseDerivativeError = 1e-9, kLooseTol = 1e-9;
+
+// What errors a far field may make.
+struct FarErrors {
+  double tol;       // for all `total` haloes of the lane; below 0 it is `rounding` times the sum of their fields
+  int total;        // haloes
+  double rounding;  // the error is never asked to be below this share of the fields
+  int power;        // fields are compared after multiplication with R^power
+  bool each;        // `rounding` is of the field of each halo, whatever `tol`
+
+  static FarErrors of_derivatives(double tol, int total) {
+    return {tol, total, tol >= kLooseTol ? kLooseDerivativeError : kDerivativeError, 1, true};
+  }
+};
+
+// Relative error of loose rows, and the most of the allowed error that they may take.
+constexpr double kLooseError = 2e-11, kLooseShare = 0.25;
+
+// The far field of a chunk, and how far each halo has to be.
+//
+// Every halo gets the same share of the error. Its deflection at R is at most its peak, and at most its mass over R.
+class FarPlan {
+ public:
+  // False where memory ran out.
+  bool make(const ChunkRows& chunk, const RayTree& tree, const FarErrors& errors, Scratch& scratch) {
+    reach_ = scratch.reaches.reserve<Reach>(chunk.count);
+    if (reach_ == nullptr) return false;
+    double sum = 0;
+    for (int i = 0; i < chunk.count; ++i) {
+      double peak = 0, mass = 0;
+      const Octaves octaves = octaves_of(chunk.halos[i], tree[0].box, chunk.least_v);
+      for (int64_t octave = octaves.begin; octave < octaves.end; ++octave) {
+        const double v = from_bits(octave << 52), R = std::sqrt(v);
+        if (v < 10 * chunk.least_v && octave + 1 < octaves.end) continue;
+        const double first = with_wide(chunk.loose, [&](auto wide) { return *chunk.row<decltype(wide)>(i, v); });
+        const double value = std::fabs(first) * (errors.power > 0 ? R : 1 / R);
+        peak = std::fmax(peak, value), mass = std::fmax(mass, value * R);
+      }
+      if (chunk.halos[i].profile == kProfileSheet) peak = mass = 0;  // a polynomial
+      reach_[i] = {peak, mass};
+      sum += peak;
+    }
+    const double floor = errors.rounding * sum / chunk.count;
+    const double share = std::fmax(errors.tol < 0 ? floor : std::fmax(errors.tol / errors.total, floor), 1e-300);
+    loose_is_enough_ = errors.each || kLooseError * sum <= kLooseShare * share * chunk.count;
+    // Rays for each halo: what interpolation costs beside the sums.
+    const double rays = static_cast<double>(tree[0].rays) / errors.total;
+    far_ = FarField(
+        std::fmin(errors.each ? errors.rounding : share * chunk.count / std::fmax(sum, 1e-300), 1e-2), rays);
+    for (int i = 0; i < chunk.count; ++i) {
+      const double own = errors.each ? errors.rounding * std::fmax(reach_[i].peak, 1e-300) : share;
+      reach_[i] = {far_.rho(reach_[i].peak / own), far_.rho(reach_[i].mass / own) * far_.rho(1)};
+    }
+    return true;
+  }
+
+  const FarField* far() const { return &far_; }
+  const Reach* reach() const { return reach_; }
+  bool loose_is_enough() const { return loose_is_enough_; }
+
+ private:
+  FarField far_{1e-2, 1};
+  Reach* reach_ = nullptr;
+  bool loose_is_enough_ = false;
+};
+
 // A chunk of haloes: as many as their rows leave room for. `sample(halo, v, values)` gives kFunctions functions.
 template <int kFunctions, class Sample>
-inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const RowLayout& layout,
+inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const RowLayout& layout, bool loose,
                        const Sample& sample, Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk) {
   const int most = left < kHalosAtOnce ? left : kHalosAtOnce;
   int64_t* base = scratch.offsets.template reserve<int64_t>(most);
   if (base == nullptr) return false;
-  *chunk = {halos, 0, least, nullptr, 0, layout, base};
+  *chunk = {halos, 0, least, nullptr, 0, layout, base, loose};
   int64_t total = 0;
   for (; chunk->count < most; ++chunk->count) {
     const Octaves octaves = octaves_of(halos[chunk->count], box, least);
@@ -84,75 +161,40 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
     for (int i = begin; i < end && i < chunk->count; ++i) {
       const Halo& halo = halos[i];
       const Octaves octaves = octaves_of(halo, box, least);
-      fill_rows<kFunctions>(
-          octaves, layout, halo.profile < kTable, [&](auto v, auto* values) { sample(halo, v, values); },
-          rows + base[i] + layout.octave(octaves.begin), total);
+      with_wide(loose, [&](auto wide) {
+        fill_rows<decltype(wide), kFunctions>(
+            octaves, layout, halo.profile < kTable, [&](auto v, auto* values) { sample(halo, v, values); },
+            rows + base[i] + layout.octave(octaves.begin), total);
+      });
     }
   });
   return true;
 }
 
-// Whether distant haloes are summed at the points of the nodes.
-inline bool wants_far_field(double tol, const RayTree& tree) { return tol != 0 && tree[0].rays > 2 * kMostSquare; }
-
-// Narrow rows where blocks of rays fit them: at some 28 times the half-width of a block, which is that of kBlock
-// pixels. With a far field most haloes that are left are near, and narrow rows would not pay.
-inline RowLayout layout_of(bool use_far, const Box& box, const RayTree& tree) {
-  return use_far ? RowLayout() : RowLayout(800 * kBlock / 2 * least_distance(box, tree[0].rays) / 3);
-}
-
-// The far field of a chunk, and how far each halo has to be.
-//
-// Every halo gets the same share of the error. Its deflection at R is at most its peak, and at most its mass over R;
-// those of the other fields are compared after multiplication with R^power.
-class FarPlan {
- public:
-  // tol: for all `total` haloes of the lane; below 0 it is `rounding` times the sum of their fields. The error is never
-  // asked to be below that. With `each` it is `rounding` times the field of each halo. False where memory ran out.
-  bool make(const ChunkRows& chunk, const RayTree& tree, double least, double tol, int total, double rounding,
-            int power, bool each, Scratch& scratch) {
-    reach_ = scratch.reaches.reserve<Reach>(chunk.count);
-    if (reach_ == nullptr) return false;
-    double sum = 0;
-    for (int i = 0; i < chunk.count; ++i) {
-      double peak = 0, mass = 0;
-      const Octaves octaves = octaves_of(chunk.halos[i], tree[0].box, least);
-      for (int64_t octave = octaves.begin; octave < octaves.end; ++octave) {
-        const double v = from_bits(octave << 52), R = std::sqrt(v);
-        if (v < 10 * least && octave + 1 < octaves.end) continue;
-        const double value = std::fabs(*chunk.row<Wide>(i, v)) * (power > 0 ? R : 1 / R);
-        peak = std::fmax(peak, value), mass = std::fmax(mass, value * R);
-      }
-      if (chunk.halos[i].profile == kProfileSheet) peak = mass = 0;  // a polynomial
-      reach_[i] = {peak, mass};
-      sum += peak;
-    }
-    const double floor = rounding * sum / chunk.count;
-    const double share = std::fmax(tol < 0 ? floor : std::fmax(tol / total, floor), 1e-300);
-    // Rays for each halo: what interpolation costs beside the sums.
-    const double rays = static_cast<double>(tree[0].rays) / total;
-    far_ = FarField(std::fmin(each ? rounding : share * chunk.count / std::fmax(sum, 1e-300), 1e-2), rays);
-    for (int i = 0; i < chunk.count; ++i) {
-      const double own = each ? rounding * std::fmax(reach_[i].peak, 1e-300) : share;
-      reach_[i] = {far_.rho(reach_[i].peak / own), far_.rho(reach_[i].mass / own) * far_.rho(1)};
-    }
-    return true;
+// A chunk and its far field; rows are loose where the errors allow it. False where memory ran out.
+template <int kFunctions, class Sample>
+inline bool make_chunk(const Halo* halos, int left, const RayTree& tree, const FarErrors& errors, const Sample& sample,
+                       Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk, FarPlan* plan) {
+  const Box& box = tree[0].box;
+  const double least = least_distance(box, tree[0].rays);
+  const bool use_far = wants_far_field(errors.tol, tree);
+  // How large the fields are is known afterwards only; a guess is mended.
+  bool loose = use_far && (errors.each ? errors.rounding > kDerivativeError
+                                       : errors.tol > 1e-12 || errors.rounding > 1e-12);
+  while (true) {
+    if (!fill_chunk<kFunctions>(halos, left, box, least, layout_of(use_far, box, tree), loose, sample, scratch, worker,
+                                chunk))
+      return false;
+    if (!plan->make(*chunk, tree, errors, scratch)) return false;
+    if (!loose || plan->loose_is_enough()) return true;
+    loose = false;
   }
-
-  const FarField* far() const { return &far_; }
-  const Reach* reach() const { return reach_; }
-
- private:
-  FarField far_{1e-2, 1};
-  Reach* reach_ = nullptr;
-};
+}
 
 // The least error of a far field, relative to the sum of the peaks.
 template <class D>
 constexpr double kRounding = sizeof(D) == 8 ? 1e-15 : 1e-7;
 
-// Error of the far field in derivatives, relative to each halo's.
-constexpr double kDerivativeError = 1e-10;
 
 // A field at the points of the nodes and at the rays.
 template <int kKind, class Closed>
@@ -233,21 +275,17 @@ bool sum_fields_of_lane(const Scene<D>& scene, const Options& options, D* out, S
     double* sums = scratch.fields.template reserve<double>(kFields * tree.slots());
     if (sums == nullptr) return false;
     for (int64_t i = 0; i < kFields * tree.slots(); ++i) sums[i] = 0;
-    const Box& box = tree[0].box;
-    const double least = least_distance(box, tree[0].rays);
     const bool use_far = wants_far_field(options.tol, tree);
+    const auto sample = [&](const Halo& halo, auto v, auto* values) { *values = value_at(halo, v); };
+    const auto closed_at = [&](const Halo& halo, double v, double* value, double* slope) {
+      *value = closed(halo, v, slope);
+    };
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      const auto sample = [&](const Halo& halo, auto v, auto* values) { *values = value_at(halo, v); };
-      if (!fill_chunk<1>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample, scratch, worker,
-                         &chunk))
-        return false;
-      const auto closed_at = [&](const Halo& halo, double v, double* value, double* slope) {
-        *value = closed(halo, v, slope);
-      };
       FarPlan plan;
-      if (!plan.make(chunk, tree, least, options.tol, count, kRounding<D>, kKind == kPotential ? -1 : 1, false,
-                     scratch))
+      if (!make_chunk<1>(halos + done, count - done, tree,
+                         {options.tol, count, kRounding<D>, kKind == kPotential ? -1 : 1, false}, sample, scratch,
+                         worker, &chunk, &plan))
         return false;
       const FieldsOfTree<kKind, decltype(closed_at)> sum{tree, chunk, closed_at, sums};
       if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker))

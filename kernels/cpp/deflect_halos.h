@@ -136,6 +136,7 @@ struct ChunkRows {
   int64_t distance;  // from the rows of one function to those of the next
   RowLayout layout;
   int64_t* base;  // the row for v of a halo is at base + layout.offset(v)
+  bool loose;     // wide rows are LooseWide
 
   template <class Family>
   const double* row(int64_t halo, double v) const {

@@ -51,7 +51,7 @@ struct Level {
   double *values, *coefficients;
 };
 
-// Memory of one part: a level for each depth, the far haloes and the points of a node, and the lists of a block.
+// Of one part: a level for each depth, the far haloes and the points of a node, and the lists of a block.
 template <int kFields>
 class Descent {
  public:
@@ -59,7 +59,7 @@ class Descent {
   static int64_t list_doubles(int halos) { return padded(halos) * Candidates::kArrays; }
   static int64_t level_doubles(int halos) { return list_doubles(halos) + 2 * kFields * kMostSquare; }
   static int64_t doubles(int halos) {
-    return kDepths * level_doubles(halos) + 4 * list_doubles(halos) + 2 * kMostSquare;
+    return kDepths * level_doubles(halos) + list_doubles(halos) + 2 * kMostSquare;
   }
 
   static Level level_at(double* memory, int halos) {
@@ -69,12 +69,8 @@ class Descent {
 
   Descent(double* memory, int halos, int number) : part(number) {
     const auto take = [&memory](int64_t count) { return (memory += count) - count; };
-    const int64_t list = list_doubles(halos), length = padded(halos);
     for (Level& level : levels) level = level_at(take(level_doubles(halos)), halos);
-    far = Candidates::at(take(list), length);
-    lists.narrow = Entries::at(take(list), length);
-    lists.wide = Entries::at(take(list), length);
-    lists.near = Entries::at(take(list), length);
+    far = Candidates::at(take(list_doubles(halos)), padded(halos));
     y = take(kMostSquare), x = take(kMostSquare);
   }
 

@@ -20,15 +20,28 @@ using namespace lenskern::deflect;
 // polynomial of degree kDegree in t = (v - c)/(kReach c), good for |t| <= 1, which is more than the piece.
 //
 // A radial function is analytic for v off the negative axis, t <= -1/kReach. The error of a row is below
-// rho^-kDegree, rho = z + sqrt(z^2 - 1) with z = 1/kReach: 15.9^-12 and 5.8^-20.
+// rho^-kDegree, rho = z + sqrt(z^2 - 1) with z = 1/kReach: 15.9^-12, 5.8^-20 and, of loose rows, 5.8^-14.
+// Rows are made out of `kSamples` samples of a longer segment. Where a far field may make errors of 1e-10 anyway, wide
+// rows are of a lower degree; they keep the places that those of full precision would have.
 struct Narrow {
-  static constexpr int kBits = 3, kDegree = 12, kStride = 16;
+  static constexpr int kBits = 3, kDegree = 12, kColumns = 16, kStride = 16, kSamples = 24;
   static constexpr double kReach = 1.0 / 8;
 };
 struct Wide {
-  static constexpr int kBits = 2, kDegree = 20, kStride = 24;
+  static constexpr int kBits = 2, kDegree = 20, kColumns = 24, kStride = 24, kSamples = 24;
   static constexpr double kReach = 1.0 / 3;
 };
+struct LooseWide {
+  static constexpr int kBits = 2, kDegree = 14, kColumns = 16, kStride = Wide::kStride, kSamples = 16;
+  static constexpr double kReach = Wide::kReach;
+};
+static_assert(LooseWide::kBits == Wide::kBits);
+
+// Calls run(family) with the family of the wide rows.
+template <class Run>
+inline auto with_wide(bool loose, const Run& run) {
+  return loose ? run(LooseWide{}) : run(Wide{});
+}
 
 inline int64_t bits_of(double v) {
   int64_t bits;
@@ -51,9 +64,9 @@ inline double midpoint(int64_t row) {
   return from_bits((2 * row + 1) << (51 - Family::kBits));
 }
 
-// Rows are made out of samples at the Chebyshev points of a segment of three octaves in ln v (and what its rows reach
-// beyond it). In ln v the singularities are at an imaginary part of pi, so kSamples points give 5.05^-24 = 1e-17.
-constexpr int kSegmentOctaves = 3, kSamples = 24;
+// Samples are at the Chebyshev points of a segment of three octaves in ln v (and what its rows reach beyond it). In ln v
+// the singularities are at an imaginary part of pi, so n points give 5.05^-n: 1e-17 for 24, 6e-12 for 16.
+constexpr int kSegmentOctaves = 3;
 constexpr double kSegmentBegin = 0.75, kSegmentEnd = 10.0;
 
 // Rows that are made together, to hide the latency of the products.
@@ -65,10 +78,11 @@ constexpr int kTogether = 4;
 template <class Family>
 struct RowMatrices {
   static constexpr int kRows = kSegmentOctaves << Family::kBits;
+  static constexpr int kColumns = Family::kColumns, kSamples = Family::kSamples;
   // Chebyshev coefficients of kTogether neighbouring rows out of the samples.
-  alignas(64) double chebyshev[kRows / kTogether][kSamples][kTogether * Family::kStride] = {};
-  alignas(64) double values[Family::kDegree + 1][Family::kStride] = {};  // from samples at the row's own points
-  alignas(64) double power[Family::kDegree + 1][Family::kStride] = {};
+  alignas(64) double chebyshev[kRows / kTogether][kSamples][kTogether * kColumns] = {};
+  alignas(64) double values[Family::kDegree + 1][kColumns] = {};  // from samples at the row's own points
+  alignas(64) double power[Family::kDegree + 1][kColumns] = {};
   double points[Family::kDegree + 1];  // Chebyshev points of t
 
   RowMatrices() {
@@ -106,7 +120,7 @@ struct RowMatrices {
           long double weight = 0;
           for (int n = 0; n < kSamples; ++n) weight += T[n] * cosine[n][i];
           for (int n = 0; n < N; ++n) {
-            chebyshev[r / kTogether][i][r % kTogether * Family::kStride + n] +=
+            chebyshev[r / kTogether][i][r % kTogether * kColumns + n] +=
                 values[j][n] * static_cast<double>(weight);
           }
         }
@@ -145,7 +159,7 @@ constexpr int kFactorSlot = Family::kDegree + 1;
 template <class Family>
 inline void powers(const double* chebyshev, double* out) {
   using V = Vector<double>;
-  constexpr int W = Simd<double>::width, n = Family::kStride / W, L = Family::kStride;
+  constexpr int W = Simd<double>::width, n = Family::kColumns / W, L = Family::kColumns;
   const auto& matrix = row_matrices<Family>().power;
   for (int k = 0; k < n; ++k) {
     V sum[kTogether] = {};
@@ -214,19 +228,35 @@ struct Octaves {
   Octaves(double low, double high) : begin(bits_of(low) >> 52), end((bits_of(high) >> 52) + 1) {}
 };
 
-// Fills the rows of a halo: sample(v, values) gives the functions at v, a number or a Pack; those of function j start
-// at rows + j * distance. `smooth`: the functions are analytic in ln v as far as the samples of a segment need it.
-template <int kFunctions, class Sample>
+// Points of a segment that functions are sampled at, for the segment that begins at v = 1.
+template <int kSamples>
+struct SegmentPoints {
+  alignas(64) double v[kSamples];
+  SegmentPoints() {
+    const long double low = logl(kSegmentBegin), high = logl(kSegmentEnd), pi = 3.141592653589793238462643383279502884L;
+    for (int i = 0; i < kSamples; ++i) {
+      v[i] = static_cast<double>(expl((low + high + (high - low) * cosl(pi * (i + 0.5L) / kSamples)) / 2));
+    }
+  }
+};
+
+// Fills the rows of a halo, the wide ones of a family: sample(v, values) gives the functions at v, a number or a Pack;
+// those of function j start at rows + j * distance. `smooth`: the functions are analytic in ln v as far as the samples
+// of a segment need it.
+template <class WideFamily, int kFunctions, class Sample>
 inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smooth, const Sample& sample, double* rows,
                       int64_t distance) {
-  alignas(64) double in[kFunctions][kSamples], chebyshev[kTogether * Wide::kStride], out[kTogether * Wide::kStride];
+  constexpr int kSamples = WideFamily::kSamples;
+  alignas(64) double in[kFunctions][kSamples], chebyshev[kTogether * Wide::kColumns], out[kTogether * Wide::kColumns];
   const auto put = [&](auto family, int64_t row, double* to) {
     using Family = decltype(family);
     powers<Family>(chebyshev, out);
     for (int r = 0; r < kTogether; ++r) {
-      out[r * Family::kStride + kFactorSlot<Family>] = 1 / (Family::kReach * midpoint<Family>(row + r));
+      out[r * Family::kColumns + kFactorSlot<Family>] = 1 / (Family::kReach * midpoint<Family>(row + r));
     }
-    for (int k = 0; k < kTogether * Family::kStride; ++k) to[k] = out[k];
+    for (int r = 0; r < kTogether; ++r) {
+      for (int k = 0; k < Family::kColumns; ++k) to[r * Family::kStride + k] = out[r * Family::kColumns + k];
+    }
   };
   const auto place = [&](auto family, int64_t row, int function) {
     using Family = decltype(family);
@@ -250,30 +280,19 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
           for (int r = 0; r < kTogether; ++r) {
             double own[Family::kDegree + 1];
             for (int i = 0; i <= Family::kDegree; ++i) own[i] = values[r][i][j];
-            combine<Family::kStride, Family::kDegree + 1>(own, matrices.values, chebyshev + r * Family::kStride);
+            combine<Family::kColumns, Family::kDegree + 1>(own, matrices.values, chebyshev + r * Family::kColumns);
           }
           put(family, row, place(family, row, j));
         }
       }
     };
     direct(Narrow{});
-    direct(Wide{});
+    direct(WideFamily{});
     return;
   }
 
   static_assert(kSamples % Pack::kWidth == 0);
-  struct Points {
-    alignas(64) double v[kSamples];
-    Points() {
-      const long double low = logl(kSegmentBegin), high = logl(kSegmentEnd),
-                        pi = 3.141592653589793238462643383279502884L;
-      for (int i = 0; i < kSamples; ++i) {
-        v[i] = static_cast<double>(expl((low + high + (high - low) * cosl(pi * (i + 0.5L) / kSamples)) / 2));
-      }
-    }
-  };
-  static const Points points;
-
+  static const SegmentPoints<kSamples> points;
   for (int64_t first = octaves.begin / kSegmentOctaves * kSegmentOctaves; first < octaves.end;
        first += kSegmentOctaves) {
     const double unit = from_bits(first << 52);
@@ -290,13 +309,15 @@ inline void fill_rows(const Octaves& octaves, const RowLayout& layout, bool smoo
         for (int64_t row = octave << Family::kBits; row < (octave + 1) << Family::kBits; row += kTogether) {
           for (int j = 0; j < kFunctions; ++j) {
             const int64_t group = (row - (first << Family::kBits)) / kTogether;
-            combine<kTogether * Family::kStride, kSamples>(in[j], matrices.chebyshev[group], chebyshev);
+            combine<kTogether * Family::kColumns, kSamples>(in[j], matrices.chebyshev[group], chebyshev);
             put(family, row, place(family, row, j));
           }
         }
       };
-      if (layout.has_narrow(octave)) family_rows(Narrow{});
-      family_rows(Wide{});
+      if constexpr (kSamples == Narrow::kSamples) {  // loose rows are for far fields, without narrow ones
+        if (layout.has_narrow(octave)) family_rows(Narrow{});
+      }
+      family_rows(WideFamily{});
     }
   }
 }

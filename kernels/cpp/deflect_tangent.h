@@ -40,7 +40,7 @@ inline void tangent_row(const Entries& entries, int e, const HaloTangent* tangen
   const double* row = entries.row_at(e);
   const double* change_row = row + distance;
   for (int v = 0; v < Block::kVectors; ++v) {
-    const V dy = block.y[v] - entries.y[e], dx = block.x[v] - entries.x[e], v2 = dy * dy + dx * dx;
+    const V dy = block.y[v] - entries.y(e), dx = block.x[v] - entries.x(e), v2 = dy * dy + dx * dx;
     const V t = v2 * row[kFactorSlot<Family>] - 1 / Family::kReach;
     V value = row[top] * t + row[top - 1], slope = V{} + row[top], change = change_row[top] * t + change_row[top - 1];
     for (int k = top - 2; k >= 0; --k) {
@@ -48,7 +48,7 @@ inline void tangent_row(const Entries& entries, int e, const HaloTangent* tangen
       value = value * t + row[k];
       change = change * t + change_row[k];
     }
-    op.add(v, tangents[entries.halo[e]], value, change, slope * row[kFactorSlot<Family>], dy, dx, v2);
+    op.add(v, tangents[entries.halo(e)], value, change, slope * row[kFactorSlot<Family>], dy, dx, v2);
   }
 }
 
@@ -73,29 +73,32 @@ struct TangentOfTree {
   void sum(const Candidates& from, Lists& lists, const double* y, const double* x, int64_t points, double* fields,
            int64_t distance) const {
     using V = Vector<double>;
-    for (int64_t i = 0; i < points; i += kBlock) {
-      choose_rows(from, chunk, bounding_box(y + i, x + i, kBlock), lists);
-      const Block block(y + i, x + i);
-      TangentSum op;
-      for (int e = 0; e < lists.narrow.count; ++e) {
-        tangent_row<Narrow>(lists.narrow, e, tangents, chunk.distance, block, op);
-      }
-      for (int e = 0; e < lists.wide.count; ++e) tangent_row<Wide>(lists.wide, e, tangents, chunk.distance, block, op);
-      for (int e = 0; e < lists.near.count; ++e) {
-        for (int v = 0; v < Block::kVectors; ++v) {
-          const V dy = block.y[v] - lists.near.y[e], dx = block.x[v] - lists.near.x[e], v2 = dy * dy + dx * dx;
-          V values[2], slope;
-          evaluate_points<2>(lists.near.halo[e], v2, chunk, closed, values, slope);
-          op.add(v, tangents[lists.near.halo[e]], values[0], values[1], slope, dy, dx, v2);
+    with_wide(chunk.loose, [&](auto wide) {
+      using Family = decltype(wide);
+      for_blocks(from, chunk, y, x, points, lists, [&](int64_t i, const Block& block) {
+        TangentSum op;
+        lists.narrow.for_each<Narrow>(2, chunk.distance, [&](int e) {
+          tangent_row<Narrow>(lists.narrow, e, tangents, chunk.distance, block, op);
+        });
+        lists.wide.for_each<Family>(2, chunk.distance, [&](int e) {
+          tangent_row<Family>(lists.wide, e, tangents, chunk.distance, block, op);
+        });
+        for (int e = 0; e < lists.near.count; ++e) {
+          for (int v = 0; v < Block::kVectors; ++v) {
+            const V dy = block.y[v] - lists.near.y(e), dx = block.x[v] - lists.near.x(e), v2 = dy * dy + dx * dx;
+            V values[2], slope;
+            evaluate_points<Family, true>(lists.near.halo(e), v2, chunk, closed, values, slope);
+            op.add(v, tangents[lists.near.halo(e)], values[0], values[1], slope, dy, dx, v2);
+          }
         }
-      }
-      for (int f = 0; f < kFields; ++f) {
-        for (int v = 0; v < Block::kVectors; ++v) {
-          double* to = fields + f * distance + i + v * Block::W;
-          store(to, load(to) + op.sum[f][v]);
+        for (int f = 0; f < kFields; ++f) {
+          for (int v = 0; v < Block::kVectors; ++v) {
+            double* to = fields + f * distance + i + v * Block::W;
+            store(to, load(to) + op.sum[f][v]);
+          }
         }
-      }
-    }
+      });
+    });
   }
 };
 
@@ -142,16 +145,13 @@ bool tangent_of_lane(const Scene<D>& scene, const Options& options, const Linear
     double* sums = scratch.fields.template reserve<double>(TangentSum::kFields * slots);
     if (sums == nullptr) return false;
     for (int64_t i = 0; i < TangentSum::kFields * slots; ++i) sums[i] = 0;
-    const Box& box = tree[0].box;
-    const double least = least_distance(box, tree[0].rays);
     const bool use_far = wants_far_field(options.tol, tree);
     for (int done = 0; done < count;) {
       ChunkRows chunk;
-      if (!fill_chunk<2>(halos + done, count - done, box, least, layout_of(use_far, box, tree), sample, scratch, worker,
-                         &chunk))
-        return false;
       FarPlan plan;
-      if (!plan.make(chunk, tree, least, options.tol, count, kDerivativeError, 1, true, scratch)) return false;
+      if (!make_chunk<2>(halos + done, count - done, tree, FarErrors::of_derivatives(options.tol, count), sample,
+                         scratch, worker, &chunk, &plan))
+        return false;
       const TangentOfTree<decltype(closed)> sum{tree, chunk, closed, tangents + done, sums};
       if (!sum_chunk(tree, use_far ? plan.far() : nullptr, plan.reach(), sum, chunk, sums, scratch, worker))
         return false;

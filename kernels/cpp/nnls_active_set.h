@@ -37,15 +37,15 @@ class ActiveSet {
       ++passes;
       // A set is wrong more often than its factor is bad: float64 factors only for the second failure.
       if (!begin_fast(S_.h(), worker) && (++failures_ == 1 || !begin_exact(S_.h(), worker))) return false;
-      int wrong = violators(kCoarse, kCoarse);
-      if (wrong <= kDoubtful) {
-        if (!polish(kRounding)) return false;
-        wrong = violators(1e-13, tol_);
+      int wrong = violators(nnls::kCoarse, nnls::kCoarse);
+      if (wrong <= nnls::kDoubtful) {
+        if (!polish(nnls::kRounding)) return false;
+        wrong = violators(nnls::kNegative, tol_);
         settled = wrong == 0;
         if (settled) return certify();
       }
       if (wrong > patience) return false;
-      patience = 0.5 * wrong > 1 ? 0.5 * wrong : 1;
+      patience = nnls::patience_after(wrong);
       for (int i = 0; i < n_; ++i) free[i] ^= wrong_[i];
     }
     return false;
@@ -53,13 +53,13 @@ class ActiveSet {
 
   // S[F,F] y = b on F, where alone b is read, to rounding; w = S y - b everywhere.
   bool solve(const double* b, Crew::Worker& worker) {
-    return (begin_fast(b, worker) && polish(kRounding)) || (begin_exact(b, worker) && polish(kRounding));
+    return (begin_fast(b, worker) && polish(nnls::kRounding)) || (begin_exact(b, worker) && polish(nnls::kRounding));
   }
 
   // The same with the factor that a solve kept, of this F or a larger one. False where it does not do.
   bool solve_kept(const double* b, const float* kept) {
     if constexpr (sizeof(T) == sizeof(float)) {
-      return factors_.fast.restore(n_, kept) && begin(factors_.fast, b) && polish(kRounding);
+      return factors_.fast.restore(n_, kept) && begin(factors_.fast, b) && polish(nnls::kRounding);
     }
     return false;
   }
@@ -83,11 +83,6 @@ class ActiveSet {
   }
 
  private:
-  static constexpr int kPolishSteps = 16;
-  static constexpr int kDoubtful = 3;  // this few may be due to the coarse solve
-  static constexpr double kExactShift = 1e-12;  // makes a good preconditioner of a singular matrix too
-  static constexpr double kCoarse = 1e-6, kRounding = 1e-14;  // of the largest right-hand side
-
   double largest_on_free(const double* v) const {
     double top = 0;
     for (int i = 0; i < m_; ++i) top = std::fabs(v[index_[i]]) > top ? std::fabs(v[index_[i]]) : top;
@@ -101,7 +96,7 @@ class ActiveSet {
 
   bool begin_fast(const double* b, Crew::Worker& worker) { return begin(factors_.fast, 0, b, worker); }
   bool begin_exact(const double* b, Crew::Worker& worker) {
-    return factors_.exact.load(S_, worker) && begin(factors_.exact, kExactShift, b, worker);
+    return factors_.exact.load(S_, worker) && begin(factors_.exact, nnls::kExactShift, b, worker);
   }
 
   template <class P>
@@ -123,11 +118,11 @@ class ActiveSet {
     }
     b_max_ = largest_on_free(b), wv_ = 1, steps_ = 0;
     exact_ = static_cast<const void*>(&factor) == &factors_.exact;
-    return polish(kCoarse);
+    return polish(nnls::kCoarse);
   }
   bool polish(double relative) {
     while (largest_on_free(w) > relative * b_max_) {
-      if (steps_ == kPolishSteps) return false;
+      if (steps_ == nnls::kPolishSteps) return false;
       for (int i = 0; i < n_; ++i) Sp_[i] = free[i] ? w[i] : 0;  // a kept factor may be that of a larger set
       if (exact_) {
         factors_.exact.solve(Sp_, v_);
@@ -151,7 +146,7 @@ class ActiveSet {
     const double top = largest_on_free(y);
     int count = 0;
     for (int i = 0; i < n_; ++i) {
-      wrong_[i] = free[i] ? y[i] < -y_slack * top : w[i] < -w_slack;
+      wrong_[i] = nnls::violates(free[i], y[i], w[i], y_slack * top, w_slack);
       count += wrong_[i];
     }
     return count;
@@ -164,7 +159,7 @@ class ActiveSet {
     residual = 0;
     for (int i = 0; i < n_; ++i) {
       w[i] -= S_.h()[i];
-      const double r = y[i] > 0 ? std::fabs(w[i]) : -w[i];
+      const double r = nnls::kkt_violation(y[i], w[i]);
       if (!(r <= residual)) residual = r;
     }
     return residual <= tol_;

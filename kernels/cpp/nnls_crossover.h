@@ -47,29 +47,17 @@ class Crossover {
   }
 
  private:
-  static constexpr int kPasses = 8;
   static constexpr int kPatience = sizeof(T) == 4 ? 25 : 1 << 30;  // iterations after which float32 will not make it
-
-  // When an exact end is tried: the interior point has all but decided, in that few entries have x and z within a
-  // factor of ten of each other; or a few more, if they no longer move (entries without data have x and z both about
-  // zero to the end) or the system is small, where a try costs less than an iteration; or complementarity is down to
-  // rounding.
-  static bool ready(int n, int changed, int undecided, double mu) {
-    const bool steady = changed <= few(n) || sizeof(T) == 8;
-    return undecided <= 0.025 * n || (steady && undecided <= 0.04 * n + 10) || mu < 1e-13;
-  }
-  static double few(int n) { return 0.01 * n > 1 ? 0.01 * n : 1; }
 
   nnls::Status search(Problem<D>& problem, const D* x0, ActiveSet<D, T>& active, int32_t& iterations) {
     const int n = problem.size();
     if (active.accept_zero()) return nnls::kCertified;
     problem.arrange(factors_.pattern, workspace_);
     if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
-    const double rounding = 4 * n * static_cast<double>(std::numeric_limits<D>::epsilon());
-    if (!factors_.fast.semidefinite(rounding, worker_)) return nnls::kNotPositiveDefinite;
+    if (!factors_.fast.semidefinite(nnls::slack<D>(n), worker_)) return nnls::kNotPositiveDefinite;
     if (x0 != nullptr) {
       for (int i = 0; i < n; ++i) active.free[i] = x0[i] > 0;
-      if (active.finish(kPasses, 10 * few(n), worker_)) return nnls::kCertified;
+      if (active.finish(nnls::kPasses, nnls::warm_patience(n), worker_)) return nnls::kCertified;
     }
     InteriorPoint<D, T> point(problem, factors_.fast, workspace_);
     point.start();
@@ -84,13 +72,13 @@ class Crossover {
         active.free[i] = x > z;
         changed += active.free[i] != before[i];
         untried += active.free[i] != tried[i];
-        undecided += x < 10 * z && z < 10 * x;
+        undecided += nnls::undecided(x, z);
         before[i] = active.free[i];
       }
       const bool last = stalled || iterations == options_.max_iter;
-      if (untried > 0 && (last || ready(n, changed, undecided, dot(point.x, point.z, n) / n))) {
+      if (untried > 0 && (last || nnls::ready<T>(n, changed, undecided, dot(point.x, point.z, n) / n))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
-        if (active.finish(kPasses, 5 * few(n) + 3, worker_)) return nnls::kCertified;
+        if (active.finish(nnls::kPasses, nnls::patience(n), worker_)) return nnls::kCertified;
         if (active.settled) return nnls::kStalled;
       }
       if (last) break;

@@ -27,14 +27,15 @@ class Factor {
   bool semidefinite(double slack, Crew::Worker& worker) {
     m_ = n_, at_ = nullptr;
     set_start([](int position) { return position; });
-    return factor(all_.get<T>(), nullptr, slack > kZero ? slack : kZero, worker);
+    const double zero = nnls::zero_eigenvalue<T>();
+    return factor(all_.get<T>(), nullptr, slack > zero ? slack : zero, worker);
   }
 
   // S + diag(extra). False where that is not positive definite by more than rounding.
   bool set_all(const double* extra, Crew::Worker& worker) {
     m_ = n_, at_ = nullptr;
     set_start([](int position) { return position; });
-    for (double shift = 0; shift <= kLargestShift; shift = next(shift)) {
+    for (double shift = 0; shift <= nnls::largest_shift<T>(); shift = nnls::next_shift<T>(shift)) {
       if (factor(all_.get<T>(), extra, shift, worker)) return true;
     }
     return false;
@@ -49,7 +50,7 @@ class Factor {
       i += i < m && positions[i] == k;
     }
     set_start([&](int position) { return rank[position]; });
-    for (; shift <= kLargestShift; shift = next(shift)) {
+    for (; shift <= nnls::largest_shift<T>(); shift = nnls::next_shift<T>(shift)) {
       gather(worker);
       if (factor(factor_.get<T>(), nullptr, shift, worker)) return true;
     }
@@ -105,13 +106,6 @@ class Factor {
   }
 
  private:
-  // A positive semi-definite matrix of unit diagonal breaks down by rounding alone, far less than the largest shift.
-  static constexpr double kFirstShift = sizeof(T) == 4 ? 1e-6 : 1e-14;
-  static constexpr double kLargestShift = sizeof(T) == 4 ? 1e-2 : 1e-10;
-  static constexpr double kLargestExtra = 1e30;
-  static constexpr double kZero = sizeof(T) == 4 ? 1e-4 : 1e-13;
-  static double next(double shift) { return shift == 0 ? kFirstShift : 4 * shift; }
-
   // The parts of a kept factor.
   struct Kept {
     Kept(int n, float* words) {
@@ -169,7 +163,7 @@ class Factor {
     T* d = diagonal_.get<T>();
     for (int i = 0; i < m_; ++i) {
       const double more = extra == nullptr ? 0 : extra[entry(i)];
-      d[i] = static_cast<T>((more < kLargestExtra ? more : kLargestExtra) + shift);
+      d[i] = static_cast<T>((more < nnls::kLargestExtra ? more : nnls::kLargestExtra) + shift);
     }
     for (int i = m_; i < Panels<T>::padded(m_); ++i) d[i] = 0;
     flops_ += Cholesky<T>::flops(m_, start_.get<int>());

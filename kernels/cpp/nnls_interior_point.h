@@ -27,7 +27,7 @@ class InteriorPoint {
     double *r = right_, *p = dx_, *Sp = dz_;
     double rr = 0;
     for (int i = 0; i < n_; ++i) x[i] = 0, r[i] = p[i] = S_.h()[i], rr += r[i] * r[i];
-    for (int k = 0; k < kStartSteps && rr > 0; ++k) {
+    for (int k = 0; k < nnls::kStartSteps && rr > 0; ++k) {
       S_.multiply(p, Sp);
       double pSp = 0, next = 0;
       for (int i = 0; i < n_; ++i) Sp[i] += p[i], pSp += p[i] * Sp[i];
@@ -41,7 +41,7 @@ class InteriorPoint {
     gradient();
     double mean_x = 0, mean_g = 0;
     for (int i = 0; i < n_; ++i) mean_x += x[i] / n_, mean_g += std::fabs(g_[i]) / n_;
-    const double shift_x = 0.5 * (mean_x > 1e-8 ? mean_x : 1e-8), shift_z = 0.5 * (mean_g > 1e-8 ? mean_g : 1e-8);
+    const double shift_x = nnls::into_interior(mean_x), shift_z = nnls::into_interior(mean_g);
     for (int i = 0; i < n_; ++i) x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z;
   }
 
@@ -56,7 +56,7 @@ class InteriorPoint {
     newton(dx_, dz_);
     double a = longest(dx_, dz_);
     for (int i = 0; i < n_; ++i) tx_[i] = x[i] + a * dx_[i], tz_[i] = z[i] + a * dz_[i];
-    const double ratio = dot(tx_, tz_, n_) / n_ / mu, target = ratio * ratio * ratio * mu;
+    const double ratio = dot(tx_, tz_, n_) / n_ / mu, target = nnls::mehrotra_centre(ratio, mu);
 
     for (int i = 0; i < n_; ++i) c_[i] = nnls::mehrotra_target(x[i], z[i], dx_[i], dz_[i], target);
     newton(dx_, dz_);
@@ -74,14 +74,13 @@ class InteriorPoint {
       swap(dx_, tx_);
       swap(dz_, tz_);
     }
-    a *= 1 - mu > 0.99 ? 1 - mu : 0.99;
-    if (!(a > 1e-8)) return false;
+    a *= nnls::step_share(mu);
+    if (!(a > nnls::kShortestStep)) return false;
     for (int i = 0; i < n_; ++i) x[i] += a * dx_[i], z[i] += a * dz_[i];
     return true;
   }
 
  private:
-  static constexpr int kStartSteps = 3;
   // Solves are cheap beside a large factorisation; beside a small one they cost more than the iterations they save.
   static constexpr int kCorrectors = sizeof(T) == 4 ? 2 : 0;
 

@@ -104,7 +104,6 @@ class Problem {
  private:
   static constexpr int kInFirstCache = 64;
   static constexpr int kWorthArranging = 256;
-  static constexpr double kAsymmetry = sizeof(D) == 8 ? 1e-8 : 1e-4;  // of the unit diagonal
   static constexpr double kDropped = 3e-8;  // what float32 would round away beside the unit diagonal
 
   // Finite, symmetric, and no 2 x 2 minor that is clearly negative? Marks what is not dropped, on and below the
@@ -154,8 +153,8 @@ class Problem {
     }
     // A NaN passes every comparison above unnoticed, but not a sum.
     if (!std::isfinite(sum)) return nnls::kNotFinite;
-    if (asymmetry > kAsymmetry) return nnls::kNotSymmetric;
-    return largest > 1 + kAsymmetry ? nnls::kNotPositiveDefinite : nnls::kCertified;
+    if (asymmetry > nnls::asymmetry<D>()) return nnls::kNotSymmetric;
+    return largest > 1 + nnls::asymmetry<D>() ? nnls::kNotPositiveDefinite : nnls::kCertified;
   }
 
   using V = Vector<double>;

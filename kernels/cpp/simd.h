@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#if defined(__AVX512F__)
+#if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -74,6 +74,24 @@ inline T sum(Vector<T> v) {
   return s;
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// For each set of lanes the places of its 4-byte halves, one after the other.
+struct LanesFirst {
+  alignas(32) int32_t of[16][8];
+  constexpr LanesFirst() : of{} {
+    for (int set = 0; set < 16; ++set) {
+      int count = 0;
+      for (int lane = 0; lane < 4; ++lane) {
+        if ((set >> lane & 1) == 0) continue;
+        of[set][2 * count] = 2 * lane, of[set][2 * count + 1] = 2 * lane + 1;
+        ++count;
+      }
+    }
+  }
+};
+constexpr LanesFirst kLanesFirst;
+#endif
+
 // Writes those lanes of `v` that are set in `chosen` (a comparison's result) to `to`, one after the other, and anything
 // to the rest of its W elements.
 template <class V, class Index>
@@ -81,6 +99,10 @@ inline void compress(void* to, V v, Index chosen) {
 #if defined(__AVX512F__)
   const __mmask8 lanes = _mm512_movepi64_mask(reinterpret_cast<__m512i>(chosen));
   _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(lanes, reinterpret_cast<__m512i>(v)));
+#elif defined(__AVX2__)
+  const int set = _mm256_movemask_pd(reinterpret_cast<__m256d>(chosen));
+  const __m256i places = *reinterpret_cast<const __m256i*>(kLanesFirst.of[set]);
+  _mm256_storeu_si256(static_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), places));
 #else
   auto* out = static_cast<int64_t*>(to);
   const auto bits = reinterpret_cast<Index>(v);
@@ -96,6 +118,8 @@ template <class Index>
 inline int count_lanes(Index chosen) {
 #if defined(__AVX512F__)
   return __builtin_popcount(_mm512_movepi64_mask(reinterpret_cast<__m512i>(chosen)));
+#elif defined(__AVX2__)
+  return __builtin_popcount(_mm256_movemask_pd(reinterpret_cast<__m256d>(chosen)));
 #else
   int64_t count = 0;
   for (int k = 0; k < Simd<double>::width; ++k) count -= chosen[k];

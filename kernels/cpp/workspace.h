@@ -3,12 +3,16 @@
 
 #include <cstdint>
 #include <cstdlib>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "simd.h"
 
 namespace lenskern::LENSKERN_ISA {
 
-// Aligned memory that grows and never shrinks.
+// Aligned memory that grows and never shrinks. Where it is large it asks for large pages: the rows of haloes are read
+// all over, and with pages of 4 kB most reads would miss the translation buffer.
 class Buffer {
  public:
   Buffer() = default;
@@ -19,11 +23,15 @@ class Buffer {
   // Room for `count` elements, contents lost when it has to grow; null where memory ran out.
   template <class T>
   T* reserve(int64_t count) {
-    const int64_t bytes = (count * static_cast<int64_t>(sizeof(T)) + kVectorBytes - 1) / kVectorBytes * kVectorBytes;
+    const int64_t needed = count * static_cast<int64_t>(sizeof(T)), unit = needed >= kLarge ? kLargePage : kVectorBytes;
+    const int64_t bytes = (needed + unit - 1) / unit * unit;
     if (bytes > bytes_) {
       std::free(data_);
-      data_ = std::aligned_alloc(kVectorBytes, static_cast<size_t>(bytes));
+      data_ = std::aligned_alloc(static_cast<size_t>(unit), static_cast<size_t>(bytes));
       bytes_ = data_ == nullptr ? 0 : bytes;
+#if defined(__linux__)
+      if (needed >= kLarge && data_ != nullptr) madvise(data_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+#endif
     }
     return static_cast<T*>(data_);
   }
@@ -34,6 +42,8 @@ class Buffer {
   int64_t bytes() const { return bytes_; }
 
  private:
+  static constexpr int64_t kLargePage = int64_t{1} << 21, kLarge = 2 * kLargePage;
+
   void* data_ = nullptr;
   int64_t bytes_ = 0;
 };

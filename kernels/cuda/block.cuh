@@ -20,6 +20,16 @@ constexpr int kWarp = 32, kThreads = 256, kWarps = kThreads / kWarp, kBlocks = 2
 constexpr int kMostShared = 48 * 1024;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
+// The shared memory that the launch asked for.
+__device__ inline char* dynamic_shared() {
+#if defined(__CUDACC__)
+  extern __shared__ __align__(16) char lenskern_dynamic_shared[];
+  return lenskern_dynamic_shared;
+#else
+  return lenskern_emulated_dynamic_shared();
+#endif
+}
+
 template <class T, class Combine>
 __device__ inline T over_warp(T value, Combine combine) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {

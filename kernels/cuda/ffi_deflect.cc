@@ -3,17 +3,11 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <string>
 #include <utility>
 
-#include "batch.h"
+#include "calls.h"
 #include "deflect.h"
 #include "handlers.h"
-#include "xla/ffi/api/ffi.h"
-
-#ifndef LENSKERN_STREAM
-#define LENSKERN_STREAM ffi::PlatformStream<cudaStream_t>
-#endif
 
 namespace ffi = xla::ffi;
 
@@ -56,29 +50,6 @@ struct Arguments {
   }
 };
 
-ffi::Error error_of(cudaError_t error) {
-  if (error == cudaSuccess) return ffi::Error::Success();
-  return ffi::Error(ffi::ErrorCode::kInternal, std::string("lenskern.deflect: ") + cudaGetErrorString(error));
-}
-
-// Calls run(D{}) with the type of the grid, once the batch axes are merged.
-template <class Run>
-ffi::Error with_dtype(const Arguments& a, Batch& batch, Lanes* lanes, const Run& run) {
-  if (!batch.merge(lanes)) {
-    return ffi::Error(ffi::ErrorCode::kUnimplemented,
-                      "lenskern.deflect: backend 'cuda' takes up to 6 nested vmaps that share different arguments; "
-                      "nest fewer of them, or use backend='reference'");
-  }
-  switch (a.grid.element_type()) {
-    case ffi::F64:
-      return error_of(run(double{}));
-    case ffi::F32:
-      return error_of(run(float{}));
-    default:
-      return ffi::Error(ffi::ErrorCode::kInvalidArgument, "lenskern.deflect: the grid must be float32 or float64");
-  }
-}
-
 ffi::Error fields(cudaStream_t stream, Buffer profile, Buffer centre, Buffer amplitude, Buffer scale, Buffer shape,
                   Buffer mask, Buffer tables, Buffer grid, Buffer order, Result out, double ln_u_min, double ln_u_max,
                   double tol, int32_t kind) {
@@ -86,7 +57,7 @@ ffi::Error fields(cudaStream_t stream, Buffer profile, Buffer centre, Buffer amp
   Batch batch(out->dimensions(), 2);
   a.add(batch);
   Lanes lanes{};
-  return with_dtype(a, batch, &lanes, [&](auto zero) {
+  return with_dtype("deflect", grid, "the grid", batch, &lanes, [&](auto zero) {
     using T = decltype(zero);
     return launch_fields<T>(stream, a.take<T>(batch, lanes), kind, out->typed_data<T>());
   });
@@ -101,7 +72,7 @@ ffi::Error tangent(cudaStream_t stream, Buffer profile, Buffer centre, Buffer am
   a.add(batch);
   for (const Buffer& x : {dcentre, damplitude, dscale, dshape, dgrid}) batch.add(x);
   Lanes lanes{};
-  return with_dtype(a, batch, &lanes, [&](auto zero) {
+  return with_dtype("deflect", grid, "the grid", batch, &lanes, [&](auto zero) {
     using T = decltype(zero);
     const Scenes<T> scenes = a.take<T>(batch, lanes);
     const Tangents<T> tangents{batch.take<T>(), batch.take<T>(), batch.take<T>(), batch.take<T>(), batch.take<T>()};
@@ -118,7 +89,7 @@ ffi::Error adjoint(cudaStream_t stream, Buffer profile, Buffer centre, Buffer am
   a.add(batch);
   batch.add(cotangent);
   Lanes lanes{};
-  return with_dtype(a, batch, &lanes, [&](auto zero) {
+  return with_dtype("deflect", grid, "the grid", batch, &lanes, [&](auto zero) {
     using T = decltype(zero);
     const Scenes<T> scenes = a.take<T>(batch, lanes);
     if (static_cast<int64_t>(scratch->element_count()) < adjoint_scratch(scenes.n, scenes.N) * lanes.count) {

@@ -5,6 +5,7 @@
 
 #include "deflect.h"
 #include "handlers.h"
+#include "nnls.h"
 
 namespace py = pybind11;
 
@@ -23,6 +24,13 @@ PYBIND11_MODULE(_cuda, m) {
       "Newest CUDA version that the installed driver supports, None without a driver.");
   m.def("adjoint_scratch", lenskern::cuda::adjoint_scratch, py::arg("n"), py::arg("N"),
         "Numbers of scratch memory that the adjoint of one lane takes, for n rays and N haloes.");
+  m.attr("nnls_most_unknowns") = lenskern::cuda::kMostUnknowns;
+  m.def(
+      "nnls_shared",
+      [](int n) { return n <= lenskern::cuda::kMostSmall ? lenskern::cuda::nnls_small_shared(n) : 0; }, py::arg("n"),
+      "Bytes of shared memory that a block needs for n unknowns, where that is more than every GPU has.");
+  m.def("nnls_scratch", lenskern::cuda::nnls_scratch, py::arg("lanes"), py::arg("n"),
+        "Bytes of scratch memory that an inversion of all lanes takes, for n unknowns.");
   m.def(
       "targets",
       [] {

@@ -8,8 +8,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
+
+from lenskern.convolve.fourier import matrices
 
 try:
     from jax.experimental import pallas
@@ -69,7 +70,7 @@ def convolve(image, transform, *, transposed=False, interpret=False):
     if lanes == 0:
         return (jnp.zeros(out.shape, out.dtype),)
     tall, wide = (max(16, pallas.next_power_of_2(n)) for n in (height, width))
-    by_row, by_column, scale = _matrices(tall, wide, transform.shape[1:], image.dtype)
+    by_row, by_column, scale = matrices(tall, wide, transform.shape[1:], image.dtype, ROWS, FREQUENCIES)
     padding = [(0, 0), *((0, n - m) for n, m in zip(scale.shape, transform.shape[1:], strict=True))]
     scaled = jnp.pad(transform, padding) * scale
     parts = scaled.real, -scaled.imag if transposed else scaled.imag
@@ -93,27 +94,6 @@ def convolve(image, transform, *, transposed=False, interpret=False):
             name="lenskern_convolve_fft",
         )(*operands),
     )
-
-
-def _matrices(tall, wide, shape, dtype):
-    """Real and imaginary parts of exp(−2πi f y / Fy) and exp(−2πi x f / Fx), and the scale of the inverse.
-
-    Frequencies beyond the last, which fill up the last tile, have a scale of 0.
-    """
-    rows, half = shape
-    columns = 2 * (half - 1)
-    high, low = (-(-n // step) * step for n, step in ((rows, ROWS), (half, FREQUENCIES)))
-
-    def parts(a, b, n):
-        # Whole turns are taken off as integers, which keeps the digits of the angle.
-        angle = -2 * np.pi * (np.outer(np.arange(a), np.arange(b)) % n) / n
-        return jnp.asarray(np.cos(angle), dtype), jnp.asarray(np.sin(angle), dtype)
-
-    scale = np.zeros((high, low))
-    # A real transform leaves out the frequencies that mirror those between the first and the last.
-    scale[:rows, :half] = 2 / (rows * columns)
-    scale[:, [0, half - 1]] /= 2
-    return parts(high, tall, rows), parts(wide, low, columns), jnp.asarray(scale, dtype)
 
 
 def _dot(a, b, contract=(1, 0)):

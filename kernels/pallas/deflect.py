@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lenskern.deflect import profiles as math
-from lenskern.deflect.halos import Halos
+from lenskern.deflect.pair import field, marked
 from lenskern.deflect.profiles import Profile
 
 try:
@@ -19,8 +18,8 @@ else:
     MISSING = None
 
 COMPONENTS = {"deflection": 2, "convergence": 1, "potential": 1, "jacobian": 3}
-RAYS = 128  # of a program: one for each thread
-WARPS = 4
+# Of a program; a thread has one ray. More would share no work, and 100 x 100 rays would leave multiprocessors idle.
+RAYS, WARPS = 64, 2
 
 
 def plane(profile, centre, amplitude, scale, shape, mask, grid, *, profiles, kind="deflection", interpret=False):
@@ -74,9 +73,7 @@ def plane(profile, centre, amplitude, scale, shape, mask, grid, *, profiles, kin
         raise RuntimeError(MISSING)
     if 0 in (lanes, rays, halos):
         return (jnp.zeros(out.shape, out.dtype),)
-    # A halo that is not valid makes all rays of its lane NaN by its amplitude.
-    of_halos = [jnp.broadcast_to(a, (max(b.shape[0] for b in operands[:6]), *a.shape[1:])) for a in operands[:6]]
-    amplitude = jnp.where(Halos(*of_halos, profiles=profiles).status() == 0, of_halos[2], jnp.nan)
+    amplitude = marked(*operands[:-1], profiles)
     operands = profile, centre, amplitude, scale, shape, mask.astype(jnp.int32), grid
 
     def block(a, tile=None):
@@ -110,7 +107,7 @@ def _tile(profile_ref, centre_ref, amplitude_ref, scale_ref, shape_ref, mask_ref
         def add(sums):
             dy, dx = y - centre_ref[i, 0], x - centre_ref[i, 1]
             numbers = amplitude_ref[i], scale_ref[i], shape_ref[i, 0], shape_ref[i, 1]
-            by_profile = [functools.partial(_field, code, kind) for code in profiles]
+            by_profile = [functools.partial(field, code, kind) for code in profiles]
             if len(profiles) == 1:
                 parts = by_profile[0](dy, dx, *numbers)
             else:
@@ -133,21 +130,3 @@ def _add(total, lost, more):
     more = more - lost
     new = total + more
     return new, (new - total) - more
-
-
-def _field(profile, kind, dy, dx, amplitude, scale, p, q):
-    """What one halo adds at the distances (dy, dx) from its centre: a tuple of the components."""
-    square = scale * scale
-    u = jnp.maximum((dy * dy + dx * dx) / square, math.U_MIN[dy.dtype])
-    match kind:
-        case "deflection":
-            f = amplitude * math.mean_convergence(profile, u, p, q)
-            return f * dy, f * dx
-        case "convergence":
-            return (amplitude * math.convergence(profile, u, p, q),)
-        case "potential":
-            return (amplitude * square * math.potential(profile, u, p, q),)
-    # J = f 1 + 2 (A k - f) d d' / |d|^2, where the second part is 0 at the centre.
-    f = amplitude * math.mean_convergence(profile, u, p, q)
-    slope = 2 * (amplitude * math.convergence(profile, u, p, q) - f) / (u * square)
-    return f + slope * dy * dy, slope * dy * dx, f + slope * dx * dx

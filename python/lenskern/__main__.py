@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from . import __version__, info
+from .interop import autolens_command
 from .interop.probe import command as probe
 from .simulate.dataset import commands as dataset
 
@@ -29,8 +30,12 @@ def main(argv=None):
         commands.add_parser("probe", help="where the time of a likelihood of PyAutoLens goes, single and under vmap")
     )
     dataset.add_commands(commands)
+    autolens_command.add_arguments(
+        commands.add_parser("autolens", help="run a script of PyAutoLens with lenskern as its solver")
+    )
     arguments = parser.parse_args(argv)
-    return {"info": info, "probe": probe}.get(arguments.command, dataset).run(arguments)
+    modules = {"info": info, "probe": probe, "autolens": autolens_command}
+    return modules.get(arguments.command, dataset).run(arguments)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import jax
 
 __all__ = [
     "Availability",
+    "compiled_backend",
     "cpp_status",
     "cuda_status",
     "jaxlib_ffi_version",
@@ -183,6 +184,39 @@ def register_cuda():
     if not status.available:
         raise RuntimeError(f"backend 'cuda' is not available: {status.reason}")
     _register(load_cuda(), "CUDA")
+
+
+def compiled_backend(platform, backend):
+    """Name of the compiled kernels that run an operation which all of them have, and register them.
+
+    Parameters
+    ----------
+    platform : str
+        What is lowered for: "cpu", "cuda" or "" for any other.
+    backend : str or None
+        What was asked for.
+
+    Returns
+    -------
+    {"cpp", "cuda", None}
+        None where it is another backend's turn.
+
+    Raises
+    ------
+    NotImplementedError
+        If what was asked for does not run on the platform.
+    RuntimeError
+        If it is not available, with the reason.
+    """
+    own = {"cpu": "cpp", "cuda": "cuda"}.get(platform)
+    if backend in ("cpp", "cuda") and backend != own:
+        where = {"cpp": "the CPU", "cuda": "NVIDIA GPUs"}[backend]
+        raise NotImplementedError(f"backend {backend!r} runs on {where} only; use backend=None on this device")
+    status = {"cpp": cpp_status, "cuda": cuda_status}
+    if own is None or (backend != own and (backend is not None or not status[own]().available)):
+        return None
+    {"cpp": register_cpp, "cuda": register_cuda}[own]()
+    return own
 
 
 @cache

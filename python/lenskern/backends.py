@@ -6,7 +6,7 @@ from ._ffi import Availability, cpp_status, cuda_status
 
 __all__ = ["NAMES", "Availability", "availability", "require"]
 
-NAMES = ("reference", "cpp", "cuda", "pallas")
+NAMES = ("reference", "cpp", "cuda", "pallas", "triton")
 
 
 def availability(name):
@@ -16,7 +16,7 @@ def availability(name):
 
     Parameters
     ----------
-    name : {"reference", "cpp", "cuda", "pallas"}
+    name : {"reference", "cpp", "cuda", "pallas", "triton"}
 
     Returns
     -------
@@ -36,6 +36,8 @@ def availability(name):
             return cuda_status()
         case "pallas":
             return _pallas_status()
+        case "triton":
+            return _triton_status()
     raise ValueError(f"backend: got {name!r}, expected one of {', '.join(map(repr, NAMES))}")
 
 
@@ -44,7 +46,7 @@ def require(name):
 
     Parameters
     ----------
-    name : {"reference", "cpp", "cuda", "pallas"}
+    name : {"reference", "cpp", "cuda", "pallas", "triton"}
 
     Raises
     ------
@@ -63,3 +65,10 @@ def _pallas_status():
     if missing:
         return Availability(False, missing)
     return Availability(True, "compiled on a GPU, interpreted on the CPU")
+
+
+def _triton_status():
+    missing = importlib.import_module("lenskern._kernels.triton.launch").MISSING
+    if missing:
+        return Availability(False, missing)
+    return Availability(True, "compiled by jax-triton on an NVIDIA GPU; never run on a device yet")

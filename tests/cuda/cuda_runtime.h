@@ -1,18 +1,11 @@
-// The part of CUDA that the kernels use, on the CPU: blocks run one after another, the threads of a block as fibers
-// that change places at barriers only. Barriers that not all threads reach end the program.
+// The part of CUDA that the kernels use, on the CPU: blocks run one after another, or where they are launched
+// cooperatively by turns, their threads as fibers. Barriers that not all threads reach end the program.
 #pragma once
 
-#include <ucontext.h>
+#include "fibers.h"
 
 #include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <memory>
 #include <mutex>
-#include <vector>
 
 #define __global__
 #define __device__
@@ -20,129 +13,138 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define cospi(x) lenskern_emulated_cospi(x)
+inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 inline double lenskern_emulated_cospi(double x) { return std::cos(M_PI * x); }
+template <class T>
+inline T min(T a, T b) {
+  return b < a ? b : a;
+}
 
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-inline const char* cudaGetErrorString(cudaError_t) { return "invalid argument"; }
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorCooperativeLaunchTooLarge = 720,
+  cudaErrorNotSupported = 801
+};
+inline const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorInvalidValue ? "invalid argument" : "operation not supported";
+}
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative = 2 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int cooperative;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
   cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 
-inline dim3 threadIdx, blockIdx, gridDim;
+inline dim3 gridDim, blockDim;
 
 namespace emulation {
 
-constexpr int kWarp = 32, kStack = 1 << 17;
-enum State { kReady, kAtWarp, kAtBlock, kDone };
+constexpr int kMostShared = 163 * 1024;         // as an A100
+inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more, as here one does for all
+inline int processors = 3;                      // that have room for one block each
 
-struct Fiber {
-  ucontext_t context;
-  std::unique_ptr<char[]> stack{new char[kStack]};
-  State state;
-  uint64_t slot;  // what the other threads of the warp may read
-};
-
-inline std::vector<Fiber> fibers;
-inline ucontext_t scheduler;
-inline std::function<void()> body;
-
-inline void wait(State state) {
-  Fiber& self = fibers[threadIdx.x];
-  self.state = state;
-  swapcontext(&self.context, &scheduler);
-}
-
-inline void start() {
-  body();
-  wait(kDone);
-}
-
-// Runs the threads [begin, end) until none is ready; then all have to be in one state, which is returned.
-inline State settle(int begin, int end) {
-  for (int i = begin; i < end; ++i) {
-    if (fibers[i].state != kReady) continue;
-    threadIdx.x = i;
-    swapcontext(&scheduler, &fibers[i].context);
-  }
-  for (int i = begin; i < end; ++i) {
-    if (fibers[i].state == fibers[begin].state) continue;
-    std::fprintf(stderr, "threads %d and %d of block %u are at different barriers\n", begin, i, blockIdx.x);
-    std::abort();
-  }
-  return fibers[begin].state;
-}
-
-inline void run_block(int threads) {
-  if (fibers.size() < static_cast<size_t>(threads)) fibers.resize(threads);
-  for (int i = 0; i < threads; ++i) {
-    Fiber& fiber = fibers[i];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStack;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, start, 0);
-    fiber.state = kReady;
-  }
-  while (true) {
-    for (int warp = 0; warp < threads; warp += kWarp) {
-      while (settle(warp, warp + kWarp) == kAtWarp) {
-        for (int i = warp; i < warp + kWarp; ++i) fibers[i].state = kReady;
-      }
-    }
-    if (settle(0, threads) == kDone) return;
-    for (int i = 0; i < threads; ++i) fibers[i].state = kReady;
-  }
-}
-
-// Calls read(warp) once all threads of the warp have put their value down.
+// Calls read(thread -> value) once all threads of the warp or the block have put their value down. Where they come to
+// the next exchange all have read this one's.
 template <class Read>
-auto exchange(uint64_t value, const Read& read) {
-  fibers[threadIdx.x].slot = value;
-  wait(kAtWarp);
-  const auto result = read(&fibers[threadIdx.x / kWarp * kWarp]);
-  wait(kAtWarp);
-  return result;
+auto exchange(State where, uint64_t value, const Read& read) {
+  const bool of_block = where == kAtBlock;
+  Fiber& self = block().fiber(threadIdx.x);
+  const int turn = self.turns[of_block] ^= 1, first = of_block ? 0 : threadIdx.x / kWarp * kWarp;
+  self.slots[of_block][turn] = value;
+  block().wait(where);
+  return read([&](int i) { return block().fiber(first + i).slots[of_block][turn]; });
 }
 
 }  // namespace emulation
 
-inline void __syncthreads() { emulation::wait(emulation::kAtBlock); }
+inline void __syncthreads() { emulation::block().wait(emulation::kAtBlock); }
+inline void __syncwarp() { emulation::block().wait(emulation::kAtWarp); }
+
+inline int __syncthreads_count(bool predicate) {
+  return emulation::exchange(emulation::kAtBlock, predicate, [](const auto& slot) {
+    int count = 0;
+    for (int i = 0; i < emulation::block().threads(); ++i) count += slot(i) != 0;
+    return count;
+  });
+}
+inline int __syncthreads_or(bool predicate) { return __syncthreads_count(predicate) != 0; }
 
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int offset) {
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
-  bits = emulation::exchange(bits, [&](const emulation::Fiber* warp) { return warp[threadIdx.x % 32 ^ offset].slot; });
+  bits = emulation::exchange(emulation::kAtWarp, bits,
+                             [&](const auto& slot) { return slot(threadIdx.x % emulation::kWarp ^ offset); });
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
 
 inline unsigned __ballot_sync(unsigned, bool predicate) {
-  return emulation::exchange(predicate, [](const emulation::Fiber* warp) {
+  return emulation::exchange(emulation::kAtWarp, predicate, [](const auto& slot) {
     unsigned votes = 0;
-    for (int i = 0; i < 32; ++i) votes |= static_cast<unsigned>(warp[i].slot != 0) << i;
+    for (int i = 0; i < emulation::kWarp; ++i) votes |= static_cast<unsigned>(slot(i) != 0) << i;
     return votes;
   });
 }
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
+inline char* lenskern_emulated_dynamic_shared() { return emulation::block().shared(); }
+
+// What blocks that run at the same time tell one another.
+inline unsigned lenskern_emulated_acquire(const unsigned* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+inline void lenskern_emulated_release(unsigned* word, unsigned value) {
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+inline void lenskern_emulated_add_and_release(unsigned* word) { __atomic_fetch_add(word, 1u, __ATOMIC_RELEASE); }
+inline void lenskern_emulated_pause() { emulation::block().wait(emulation::kPolling); }
+
+template <class... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*)(Parameters...), cudaFuncAttribute, int bytes) {
+  if (bytes > emulation::kMostShared) return cudaErrorInvalidValue;
+  emulation::most_dynamic_shared = bytes;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  return *value = which == cudaDevAttrMultiProcessorCount ? emulation::processors : emulation::kMostShared, cudaSuccess;
+}
+template <class... Parameters>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int, size_t) {
+  return *blocks = 1, cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
+  return std::memset(at, value, bytes), cudaSuccess;
+}
+
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                const Arguments&... arguments) {
+  if (config->dynamicSmemBytes > emulation::most_dynamic_shared) return cudaErrorInvalidValue;
+  const unsigned blocks = config->gridDim.x;
+  const bool cooperative = config->numAttrs > 0 && config->attrs->val.cooperative != 0;
+  if (cooperative && static_cast<int>(blocks) > emulation::processors) return cudaErrorCooperativeLaunchTooLarge;
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
-  emulation::body = [&] { kernel(arguments...); };
-  gridDim = config->gridDim;
-  for (unsigned block = 0; block < gridDim.x; ++block) {
-    blockIdx.x = block;
-    emulation::run_block(static_cast<int>(config->blockDim.x));
-  }
+  gridDim = config->gridDim, blockDim = config->blockDim;
+  const std::function<void()> body = [&] { kernel(arguments...); };
+  const auto run = cooperative ? emulation::run_at_once : emulation::run_in_turn;
+  run(blocks, static_cast<int>(config->blockDim.x), config->dynamicSmemBytes, body);
   return cudaSuccess;
 }

@@ -1,13 +1,9 @@
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lenskern import backends, deflect
-
-H200 = (Path(__file__).parents[1] / "data" / "h200.txtpb").read_text(encoding="utf-8")
 
 
 def mixed_population(n=6, seed=0, dtype="float64", width=4.0, kinds=("nfw", "tnfw", "dpie", "sis", "sheet")):
@@ -61,22 +57,6 @@ def backend(request):
     status = backends.availability(request.param)
     if not status.available:
         pytest.skip(f"backend {request.param}: {status.reason}")
-    if request.param == "cuda" and jax.default_backend() != "gpu":
-        pytest.skip("backend cuda: no GPU here; test_cuda.py emulates it")
+    if request.param in ("cuda", "triton") and jax.default_backend() != "gpu":
+        pytest.skip(f"backend {request.param}: no GPU here; tests of its own emulate it")
     return request.param
-
-
-@pytest.fixture(scope="session")
-def h200():
-    """Sharding that makes programs compile for an H200; skipped, with the reason, without a compiler for it."""
-    pytest.importorskip(
-        "jax_plugins.xla_cuda13",
-        reason="no GPU compiler here; pip install jax-cuda13-plugin jax-cuda13-pjrt of the version of jax",
-    )
-    from jax.experimental import topologies
-
-    try:
-        topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
-    except NotImplementedError as error:
-        pytest.skip(f"the GPU compiler did not load: {error}; JAX_PLATFORMS=cpu lets it do without cuDNN")
-    return jax.sharding.SingleDeviceSharding(topology.devices[0])

@@ -6,11 +6,7 @@ CPU's kernels.
 
 import ctypes
 import dataclasses
-import os
-import shutil
-import subprocess
 import types
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +16,6 @@ import pytest
 from lenskern import _ffi, backends, deflect
 from lenskern.deflect import cuda, primitive
 
-ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {
     f"lenskern_deflect_{name}_cuda": f"LenskernDeflect{name.capitalize()}Cuda"
     for name in ("fields", "tangent", "adjoint")
@@ -40,20 +35,9 @@ TOLERANCES = {"float64": 3e-13, "float32": 2e-6}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def emulation(tmp_path_factory):
+def emulation(emulate):
     """Makes ``backend="cuda"`` run the handlers on the CPU."""
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    library = tmp_path_factory.mktemp("emulation") / "emulation.so"
-    folders = (ROOT / "tests/cuda", ROOT / "kernels/include", ROOT / "kernels/cuda", jax.ffi.include_dir())
-    flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", *(f"-I{folder}" for folder in folders)]
-    command = [compiler, *flags, str(ROOT / "tests/cuda/emulate.cc"), "-o", str(library)]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    loaded = ctypes.CDLL(str(library))
-    for target, symbol in TARGETS.items():
-        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, symbol)), platform="cpu")
+    loaded = emulate("emulate_deflect.cc", TARGETS)
     scratch = loaded.lenskern_adjoint_scratch
     scratch.restype, scratch.argtypes = ctypes.c_int64, (ctypes.c_int64, ctypes.c_int64)
     choose = primitive._kernel

@@ -1,4 +1,4 @@
-"""The radial functions that the CPU kernel interpolates, against the closed forms that it takes them from."""
+"""The rows of the CPU kernel against closed forms, and its far field against its direct sum."""
 
 import jax
 import numpy as np
@@ -23,6 +23,60 @@ CASES = [
     (Profile.SIS, 0, 0),
     (Profile.SHEET, 0, 0),
 ]
+
+
+@pytest.mark.parametrize(("profile", "p", "q"), CASES, ids=lambda x: getattr(x, "name", str(x)))
+@pytest.mark.parametrize("tol", [1e-11, 1e-9, 1e-5])
+def test_tolerance(profile, p, q, tol):
+    # Rows of a lower degree where the tolerance allows it, and not where it does not: the sum of the peaks is about 10.
+    rng = np.random.default_rng(2)
+    number = 200
+    halos = deflect.Halos(
+        profile=np.full(number, int(profile), np.int32),
+        centre=rng.uniform(-3, 3, (number, 2)),
+        amplitude=rng.uniform(0.02, 0.1, number),
+        scale=rng.uniform(0.5, 1.5, number),
+        shape=np.tile([p, q], (number, 1)).astype(float),
+        mask=np.ones(number, bool),
+        tables=None,
+        profiles=(profile,),
+    )
+    grid = rng.uniform(-2, 2, (3000, 2))
+    direct, far = (deflect.plane(halos, grid, tol=t, backend="cpp") for t in (0, tol))
+    assert np.abs(far - direct).max() <= tol
+
+
+@pytest.mark.parametrize(("profile", "p", "q"), CASES, ids=lambda x: getattr(x, "name", str(x)))
+def test_derivatives_with_a_tolerance(profile, p, q):
+    rng = np.random.default_rng(3)
+    centre, amplitude, scale, shape = (
+        np.array([[0.7, 1.3]]),
+        np.array([0.5]),
+        np.array([0.8]),
+        np.array([[p, q]], float),
+    )
+    grid = rng.uniform(-2, 2, (3000, 2))
+    weights = rng.standard_normal((3000, 2))
+
+    def total(tol, centre, amplitude, scale, grid):
+        halos = deflect.Halos(
+            profile=np.array([int(profile)], np.int32),
+            centre=centre,
+            amplitude=amplitude,
+            scale=scale,
+            shape=shape,
+            mask=np.ones(1, bool),
+            tables=None,
+            profiles=(profile,),
+        )
+        return (weights * deflect.plane(halos, grid, tol=tol, backend="cpp")).sum()
+
+    for tol, allowed in ((1e-9, 1e-9), (None, 1e-10)):
+        direct, far = (jax.grad(total, (1, 2, 3, 4))(t, centre, amplitude, scale, grid) for t in (0.0, tol))
+        for a, b in zip(far, direct, strict=True):
+            # A sum over rays of either sign is compared with what one ray may add.
+            most = max(np.abs(direct[3]).max(), np.abs(direct[1]).max() / len(grid))
+            assert np.abs(a - b).max() <= allowed * most * (len(grid) ** 0.5 if a.size < grid.size else 1)
 
 
 @pytest.mark.parametrize(("profile", "p", "q"), CASES, ids=lambda x: getattr(x, "name", str(x)))

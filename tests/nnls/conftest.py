@@ -1,11 +1,15 @@
+import ctypes
 import os
+import types
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
-from lenskern import backends
+from lenskern import _ffi, backends
+from lenskern.nnls import primitive
 
 
 class System(NamedTuple):
@@ -22,6 +26,9 @@ def load_system(path):
         return System(Q + np.tril(Q, -1).T, data["q"], data["x"])
 
 
+NAMES = [name for name in backends.NAMES if name != "triton"]  # it has no inversions
+
+
 def random_systems(*batch, K=12, seed=0, condition=1e4):
     """Systems of which about half of the variables are zero in the solution."""
     rng = np.random.default_rng(seed)
@@ -36,13 +43,53 @@ def make_systems():
     return random_systems
 
 
-@pytest.fixture(scope="session", params=[name for name in backends.NAMES if name != "cuda"])  # it has no inversions
-def backend(request):
+@pytest.fixture(scope="session")
+def emulated_cuda(emulate):
+    """Patches lenskern so that ``backend="cuda"`` runs the CUDA kernels emulated on the CPU."""
+    loaded = emulate("emulate_nnls.cc", {"lenskern_nnls_solve_cuda": "LenskernNnlsSolveCuda"})
+    scratch = loaded.lenskern_nnls_scratch
+    scratch.restype, scratch.argtypes = ctypes.c_int64, (ctypes.c_int64,) * 2
+    module = types.SimpleNamespace(
+        nnls_most_unknowns=loaded.lenskern_nnls_most_unknowns(),
+        nnls_shared=loaded.lenskern_nnls_small_shared,
+        nnls_scratch=scratch,
+        emulate_processors=loaded.lenskern_emulate_processors,
+    )
+    choose = primitive._kernel
+
+    def kernel(platform, K, method, backend):
+        return choose("cuda" if backend == "cuda" else platform, K, method, backend)
+
+    def apply(patch):
+        patch.setattr(primitive, "_kernel", kernel)
+        patch.setattr(backends, "require", lambda name: None)
+        patch.setattr(_ffi, "load_cuda", lambda: module)
+        patch.setattr(_ffi, "register_cuda", lambda: None)
+
+    return apply
+
+
+def provide(name, request, patch):
+    """Make a backend run here, or skip with the reason; the CUDA kernels are emulated where there is no GPU."""
+    status = backends.availability(name)
+    if name == "cuda" and not (status.available and jax.default_backend() == "gpu"):
+        request.getfixturevalue("emulated_cuda")(patch)
+    elif not status.available:
+        pytest.skip(f"backend {name}: {status.reason}")
+    return name
+
+
+@pytest.fixture(params=NAMES)
+def backend(request, monkeypatch):
     """Every backend by name; skipped, with the reason, where it is not available."""
-    status = backends.availability(request.param)
-    if not status.available:
-        pytest.skip(f"backend {request.param}: {status.reason}")
-    return request.param
+    return provide(request.param, request, monkeypatch)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def module_backend(request):
+    """The same for what is made once for a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield provide(request.param, request, patch)
 
 
 @pytest.fixture(scope="session", params=["mge_0", "mge_4"])

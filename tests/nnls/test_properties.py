@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenskern import backends, nnls
+from lenskern import nnls
 
 K = 9
 seeds = st.integers(0, 2**32 - 1)
@@ -16,13 +16,10 @@ conditions = st.sampled_from([1.0, 1e3, 1e6])
 few = settings(max_examples=25)
 
 
-@pytest.fixture(scope="module", params=[name for name in backends.NAMES if name != "cuda"])  # it has no inversions
-def solution(request):
+@pytest.fixture(scope="module")
+def solution(module_backend):
     """A jitted solver, made once for each backend."""
-    status = backends.availability(request.param)
-    if not status.available:
-        pytest.skip(f"backend {request.param}: {status.reason}")
-    return _jitted(request.param)
+    return _jitted(module_backend)
 
 
 @cache

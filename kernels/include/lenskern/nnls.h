@@ -64,6 +64,82 @@ struct FreeLane {
   D* y;
 };
 
+// How a solve proceeds, whatever does the arithmetic.
+
+constexpr int kStartSteps = 3;             // of conjugate gradients, for the first point
+constexpr double kShortestStep = 1e-8;     // of the interior point; a shorter one is no progress
+constexpr int kPasses = 8;                 // of one try to end exactly
+constexpr int kPolishSteps = 16;           // of conjugate gradients on an active set
+constexpr int kDoubtful = 3;               // violators; so few may be due to the coarse solve
+constexpr double kCoarse = 1e-6, kRounding = 1e-14;  // residuals of solves on an active set, of the largest right side
+constexpr double kLargestExtra = 1e30;     // on the diagonal
+constexpr double kExactShift = 1e-12;      // makes a good preconditioner of a singular matrix too
+
+// A scaled Q of data D may be asymmetric by so much, and an entry so much larger than the unit diagonal.
+template <class D>
+LENSKERN_INLINE double asymmetry() {
+  return sizeof(D) == 8 ? 1e-8 : 1e-4;
+}
+// An eigenvalue of -slack is what the rounding of data D explains.
+template <class D>
+LENSKERN_INLINE double slack(int n) {
+  return 4.0 * n * (sizeof(D) == 8 ? 0x1p-52 : 0x1p-23);
+}
+
+// Shifts of the diagonal where a factorisation in precision T breaks down: by rounding alone a positive semi-definite
+// matrix of unit diagonal does so far before the largest.
+template <class T>
+LENSKERN_INLINE double first_shift() {
+  return sizeof(T) == 4 ? 1e-6 : 1e-14;
+}
+template <class T>
+LENSKERN_INLINE double largest_shift() {
+  return sizeof(T) == 4 ? 1e-2 : 1e-10;
+}
+template <class T>
+LENSKERN_INLINE double next_shift(double shift) {
+  return shift == 0 ? first_shift<T>() : 4 * shift;
+}
+// The least eigenvalue that factors of precision T tell from zero.
+template <class T>
+LENSKERN_INLINE double zero_eigenvalue() {
+  return sizeof(T) == 4 ? 1e-4 : 1e-13;
+}
+
+LENSKERN_INLINE double few(int n) { return 0.01 * n > 1 ? 0.01 * n : 1; }
+
+// When an exact end is tried: the interior point has all but decided, in that few entries have x and z within a factor
+// of ten of each other; or a few more, if they no longer move (entries without data have x and z both about zero to the
+// end) or factors are float64, where a try costs less than an iteration; or complementarity is down to rounding.
+LENSKERN_INLINE bool undecided(double x, double z) { return x < 10 * z && z < 10 * x; }
+template <class T>
+LENSKERN_INLINE bool ready(int n, int changed, int undecided, double mu) {
+  const bool steady = changed <= few(n) || sizeof(T) == 8;
+  return undecided <= 0.025 * n || (steady && undecided <= 0.04 * n + 10) || mu < 1e-13;
+}
+// Violators that the first pass may exchange, from a starting point and from the interior point; and a later one.
+LENSKERN_INLINE double warm_patience(int n) { return 10 * few(n); }
+LENSKERN_INLINE double patience(int n) { return 5 * few(n) + 3; }
+LENSKERN_INLINE double patience_after(int wrong) { return 0.5 * wrong > 1 ? 0.5 * wrong : 1; }
+
+// Whether an entry belongs to the other side of an active set; `y_slack` is absolute.
+LENSKERN_INLINE bool violates(bool free, double y, double w, double y_slack, double w_slack) {
+  return free ? y < -y_slack : w < -w_slack;
+}
+constexpr double kNegative = 1e-13;  // of the largest entry: what counts as negative after a solve to rounding
+
+// Violation of the KKT conditions by y >= 0 with the gradient w.
+LENSKERN_INLINE double kkt_violation(double y, double w) { return y > 0 ? (w < 0 ? -w : w) : -w; }
+
+// How far the first point is moved into the interior, from the mean size of its entries.
+LENSKERN_INLINE double into_interior(double mean) { return 0.5 * (mean > 1e-8 ? mean : 1e-8); }
+
+// Mehrotra's complementarity after the step, from its ratio to mu after the predictor's.
+LENSKERN_INLINE double mehrotra_centre(double ratio, double mu) { return ratio * ratio * ratio * mu; }
+
+// The share of the longest step that is taken.
+LENSKERN_INLINE double step_share(double mu) { return 1 - mu > 0.99 ? 1 - mu : 0.99; }
+
 // Newton's equations of the interior point, with D = diag(z / x) and complementarity target c:
 //   (S + D) dx = -(S x - h - z) + c / x,    dz = (c - z dx) / x.
 LENSKERN_INLINE double newton_right_side(double residual, double c, double x) { return c / x - residual; }

@@ -1,1 +1,1 @@
-"""Kernel implementations: the compiled `_cpp` module, where it was built, and the Pallas kernels."""
+"""Kernel implementations: the compiled `_cpp` module, where it was built, and those of Pallas and Triton."""

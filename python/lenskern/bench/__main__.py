@@ -11,10 +11,13 @@ NAMES = {
     "accuracy": "deflection, convergence and shear of every halo profile against 40 digits, beside other packages",
     "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
     "simulate": "noisy images of lenses with a thousand haloes, beside autolens, JAXtronomy and paltax",
+    "visualize": "the images that a PyAutoLens search shows while it runs, before and after",
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
+    "autolens": "whole likelihoods of PyAutoLens, with its own solver of inversions and with lenskern's",
     "poisson": "Poisson draws of images, beside jax.random and NumPy",
     "survey": "all methods, tolerances and iteration caps on the same systems",
+    "gpu": "the kernels for NVIDIA GPUs: are they right, and their times beside others and the ceilings",
     "dataset": "a data set of 100,000 images, killed twice, resumed and verified",
     "render": "write the results in benchmarks/ as a page of the documentation",
 }

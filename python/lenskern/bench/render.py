@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lenskern.bench import (
     accuracy,
+    autolens,
     cholesky,
     convolve,
     dataset,
@@ -15,7 +16,9 @@ from lenskern.bench import (
     simulate,
     survey,
     tracer,
+    visualize,
 )
+from lenskern.bench.gpu import summary
 from lenskern.interop.probe import table_of
 
 # Result files in the order of the page: (name, title, what renders it).
@@ -23,6 +26,7 @@ PAGES = (
     ("nnls-stored", "Real inversions from PyAutoLens", nnls.text),
     ("nnls-autoarray", "The same beside autoarray's certified active-set search", nnls.text),
     ("nnls", "Generated inversions", nnls.text),
+    ("autolens", "Whole likelihoods of PyAutoLens", autolens.text),
     ("robustness", "Robustness over generated inversions", robustness.text),
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
@@ -31,10 +35,16 @@ PAGES = (
     ("probe", "Steps of a likelihood of PyAutoLens", table_of),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
+    ("visualize", "Visualization in a PyAutoLens search", visualize.text),
     ("dataset", "A data set, killed and resumed", dataset.text),
     ("cholesky", "The CPU kernels' Cholesky factorisation beside LAPACK's", cholesky.text),
     ("poisson", "Poisson draws", poisson.text),
 )
+NO_GPU = """## On a GPU
+
+Not measured yet: no kernel for NVIDIA GPUs has run on one. `make gpu` measures them where there is one; see
+[gpu.md](gpu.md).
+"""
 
 
 def add_arguments(parser):
@@ -68,8 +78,16 @@ def page(results):
         path = results / f"{name}.json"
         if path.exists():
             records = report.read(path)
-            parts.append(f"## {title}\n\n{_conditions(records)}\n\n```\n{text(records)}\n```\n")
+            parts.append(_section(title, records, text))
+    of_devices = sorted((results / "results").glob("*.json"))
+    parts += [_section(f"On a GPU: {path.stem}", report.read(path), summary.text) for path in of_devices]
+    if not of_devices:
+        parts.append(NO_GPU)
     return "\n".join(parts)
+
+
+def _section(title, records, text):
+    return f"## {title}\n\n{_conditions(records)}\n\n```\n{text(records)}\n```\n"
 
 
 def _conditions(records):

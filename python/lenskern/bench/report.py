@@ -40,7 +40,9 @@ def record(**fields):
     dict
         The fields of `FIELDS` in their order, then the others.
     """
-    filled = {"device": device(), "versions": versions(), "date": datetime.date.today().isoformat()} | fields
+    filled = {"date": datetime.date.today().isoformat()} | fields
+    # Asked for only where they are not given: to ask for the device is to start it.
+    filled |= {name: make() for name, make in (("device", device), ("versions", versions)) if name not in fields}
     return {name: filled.get(name) for name in FIELDS} | filled
 
 
@@ -91,14 +93,15 @@ def write(path, records):
     """Write the records as JSON, infinity and NaN as null; the folder is made if it is not there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_finite(records), indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(finite(records), indent=1, allow_nan=False) + "\n")
 
 
-def _finite(value):
+def finite(value):
+    """The same with null in place of infinity and NaN, in lists and dicts too: JSON has neither."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -31,7 +31,7 @@ def convolve(image, kernel, *, mask=None, normalize=False, method=None, backend=
     method : {None, "fft", "direct", "separable"}
         None takes the one that should be fastest. "separable" needs a kernel that is a sum of few products of a column
         and a row: a `Separable`, or an array whose values are known when the function is traced.
-    backend : {None, "reference", "cpp", "cuda", "pallas"}
+    backend : {None, "reference", "cpp", "cuda", "pallas", "triton"}
         What runs it; None takes the fastest that is available for the platform. A named one runs or raises.
 
     Returns

@@ -30,7 +30,7 @@ class Plan:
     kernel_shape : tuple of int
         (kh, kw) of the kernel, without what cannot reach from one pixel of an image to another.
     method : {"fft", "direct", "separable"}
-    backend : {None, "reference", "cpp", "pallas"}
+    backend : {None, "reference", "cpp", "pallas", "triton"}
     """
 
     factors: tuple[jax.Array, ...]

@@ -15,7 +15,7 @@ from . import reference
 
 _LANES = {"fft": reference.fft, "direct": reference.direct, "separable": reference.separable}
 # What can run a method besides the reference.
-BACKENDS = {"fft": ("pallas",), "direct": ("cpp",), "separable": ("cpp",)}
+BACKENDS = {"fft": ("pallas", "triton"), "direct": ("cpp",), "separable": ("cpp",)}
 _NDIMS = {"fft": (2, 2), "direct": (2, 2), "separable": (2, 2, 2)}
 
 
@@ -30,7 +30,7 @@ def convolve(image, factors, *, method, transposed=False, backend=None):
         `reference` take them.
     method : {"fft", "direct", "separable"}
     transposed : bool
-    backend : {None, "reference", "cpp", "pallas"}
+    backend : {None, "reference", "cpp", "pallas", "triton"}
 
     Returns
     -------
@@ -60,6 +60,13 @@ def _choose(method, platform, *avals, transposed, backend):
         from lenskern._kernels.pallas import convolve as pallas
 
         kernel = partial(pallas.convolve, transposed=transposed, interpret=platform != "cuda")
+        return mlir.lower_fun(_primitive.on_flat_lanes(kernel, _NDIMS[method]))
+    if backend == "triton":
+        if platform != "cuda":
+            raise NotImplementedError("backend 'triton' runs on NVIDIA GPUs only; use backend=None on this device")
+        from lenskern._kernels.triton import convolve as triton
+
+        kernel = partial(triton.convolve, transposed=transposed)
         return mlir.lower_fun(_primitive.on_flat_lanes(kernel, _NDIMS[method]))
     lanes = _LANES[method]
     return mlir.lower_fun(lambda *operands: [lanes(*operands, transposed=transposed)])

@@ -26,9 +26,9 @@ def plane(halos, grid, *, tol=None, backend=None):
     tol : float, optional
         Largest absolute error of the deflection in arcsec that the far field may add. None stays at the level of the
         rounding errors of the sum; 0 sums directly.
-    backend : {None, "reference", "cpp", "cuda", "pallas"}
+    backend : {None, "reference", "cpp", "cuda", "pallas", "triton"}
         What runs the sum; None takes the fastest that is available for the platform. A named one runs or raises.
-        "pallas" sums directly, is interpreted on the CPU, and leaves derivatives to the reference.
+        "pallas" and "triton" sum directly and leave derivatives to the reference; on the CPU "pallas" is interpreted.
 
     Returns
     -------

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 from jax.interpreters import ad, mlir
 
-from .. import _ffi, _primitive, backends
+from .. import _ffi, _primitive
 from . import macro_reference as reference
 
 
@@ -18,7 +18,7 @@ def deflection(grid, parameters, isothermal=False, backend=None):
         As for `macro_reference.deflection`, |f| being at most `lenskern._parameters.LARGEST`.
     isothermal : bool
         True where t is 1: a closed form may be used, and there is no derivative by t.
-    backend : {None, "reference", "cpp"}
+    backend : {None, "reference", "cpp", "cuda"}
 
     Returns
     -------
@@ -41,13 +41,14 @@ def _adjoint_lane(grid, parameters, cotangent, isothermal):
 
 
 def _choose(target, lane, ndims, platform, *avals, isothermal, backend):
-    if backend not in (None, "reference", "cpp"):
+    if backend not in (None, "reference", "cpp", "cuda"):
         raise NotImplementedError(f"backend {backend!r} has no kernel for an elliptical power law; use backend=None")
-    if backend == "cpp" and platform != "cpu":
-        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    if backend == "cpp" or (backend is None and platform == "cpu" and backends.availability("cpp").available):
-        _ffi.register_cpp()
+    compiled = _ffi.compiled_backend(platform, backend)
+    if compiled == "cpp":
         return jax.ffi.ffi_lowering(target)
+    # The CUDA kernel is of the deflection; its derivatives are the reference's.
+    if compiled == "cuda" and target == _DEFLECTION:
+        return jax.ffi.ffi_lowering(f"{target}_cuda")
     lanes = _primitive.on_lanes(partial(lane, isothermal=isothermal), ndims, sequential=platform == "cpu")
     return mlir.lower_fun(lanes)
 
@@ -60,9 +61,10 @@ def _batched(target, lane, ndims, results):
 
 
 _NDIMS = (2, 1)
+_DEFLECTION = "lenskern_macro_deflection"
 
 # Rays and parameters to the deflection.
-deflection_p = _batched("lenskern_macro_deflection", _deflection_lane, _NDIMS, (0,))
+deflection_p = _batched(_DEFLECTION, _deflection_lane, _NDIMS, (0,))
 
 # Rays, parameters and their tangents to the tangent of the deflection; linear in the tangents.
 tangent_p = _batched("lenskern_macro_tangent", _tangent_lane, (*_NDIMS, *_NDIMS), (0,))

@@ -73,19 +73,19 @@ def _kernel(platform, backend, profiles, kind):
         name = {"cpu": "cpp", "cuda": "cuda"}.get(platform)
         if name is not None and compiled and backends.availability(name).available:
             return name
-        # Pallas has to know the GPU that it lowers for.
+        # Pallas and Triton have to know the GPU that they lower for.
         known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
-        if known and backends.availability("pallas").available and _in_pallas(profiles, kind):
-            return "pallas"
+        if known and _in_pallas(profiles, kind):
+            return next((name for name in ("pallas", "triton") if backends.availability(name).available), "reference")
         return "reference"
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    if backend == "cuda" and platform != "cuda":
-        raise NotImplementedError("backend 'cuda' runs on NVIDIA GPUs only; use backend=None on this device")
+    if backend in ("cuda", "triton") and platform != "cuda":
+        raise NotImplementedError(f"backend {backend!r} runs on NVIDIA GPUs only; use backend=None on this device")
     if backend in ("cpp", "cuda") and not compiled:
         raise NotImplementedError(f"backend {backend!r} has no potential of radial tables; use backend=None")
-    # The Pallas kernel is of the fields; their derivatives are the reference's.
-    return "reference" if backend == "pallas" and kind is None else backend
+    # The kernels of Pallas and Triton are of the fields; their derivatives are the reference's.
+    return "reference" if backend in ("pallas", "triton") and kind is None else backend
 
 
 def _in_pallas(profiles, kind):
@@ -116,6 +116,16 @@ def _on_cuda(run, ndims, results, **params):
     return mlir.lower_fun(call)
 
 
+def _on_flat_lanes(plane, **options):
+    """Lowering rule of a kernel that takes haloes without radial tables, with one batch axis."""
+
+    def kernel(*parts):
+        parts = Operands(*parts)
+        return plane(*parts[: Operands._fields.index("tables")], parts.grid, **options)
+
+    return mlir.lower_fun(_primitive.on_flat_lanes(kernel, NDIMS))
+
+
 def _on_lanes(platform, lane, ndims):
     return mlir.lower_fun(_primitive.on_lanes(lane, ndims, sequential=platform == "cpu"))
 
@@ -135,12 +145,11 @@ def _choose_fields(platform, *avals, profiles, bounds, kind, tol, backend):
         case "pallas":
             from lenskern._kernels.pallas import deflect as pallas
 
-            def kernel(*parts):
-                parts = Operands(*parts)
-                rest = parts[: Operands._fields.index("tables")]
-                return pallas.plane(*rest, parts.grid, profiles=profiles, kind=kind, interpret=platform != "cuda")
+            return _on_flat_lanes(pallas.plane, profiles=profiles, kind=kind, interpret=platform != "cuda")
+        case "triton":
+            from lenskern._kernels.triton import deflect as triton
 
-            return mlir.lower_fun(_primitive.on_flat_lanes(kernel, NDIMS))
+            return _on_flat_lanes(triton.plane, profiles=profiles, kind=kind)
 
     def lane(*parts):
         parts = Operands(*parts)

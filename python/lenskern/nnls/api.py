@@ -44,7 +44,7 @@ def solve(
         (looser for the methods that do not end in an exact solve).
     max_iter : int
         Cap on the iterations.
-    backend : {None, "reference", "cpp", "cuda", "pallas"}
+    backend : {None, "reference", "cpp", "cuda", "pallas", "triton"}
         What runs the solve; None takes the fastest that is available for the platform. A named one runs or raises.
         "pallas" is interpreted on the CPU.
     gradient : {"exact", "relaxed"}

@@ -19,7 +19,7 @@ class Options:
     max_iter : int
         Cap on the iterations.
     backend : str or None
-        "reference", "cpp", "cuda", "pallas", or None for the fastest that is available where the call is compiled.
+        One of `lenskern.backends.NAMES`, or None for the fastest that is available where the call is compiled.
     gradient : str
         "exact" or "relaxed".
 

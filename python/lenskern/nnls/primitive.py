@@ -8,7 +8,7 @@ import numpy as np
 from jax.interpreters import mlir
 
 from .. import _ffi, _primitive, backends
-from . import central, linear, reference
+from . import central, cuda, linear, reference
 from .survey import admm, bpp, fista, pdip
 
 
@@ -51,13 +51,21 @@ def _kernel(platform, K, method, backend):
             return "reference"
         if platform == "cpu" and backends.availability("cpp").available:
             return "cpp"
+        if platform == "cuda" and backends.availability("cuda").available and cuda.fits(K):
+            return "cuda"
         # Pallas has to know the GPU that it lowers for.
         known = platform == "cuda" and any(device.platform == "gpu" for device in jax.devices())
         if known and backends.availability("pallas").available and K <= _pallas().LARGEST:
             return "pallas"
         return "reference"
-    if backend == "cuda":
-        raise NotImplementedError("backend 'cuda' has no kernel for inversions; use backend=None")
+    if backend == "triton":
+        raise NotImplementedError("backend 'triton' has no kernel for inversions; use backend=None")
+    if backend == "cuda" and platform != "cuda":
+        raise NotImplementedError("backend 'cuda' runs on NVIDIA GPUs only; use backend=None on this device")
+    if backend == "cuda" and K > cuda.most_unknowns():
+        raise NotImplementedError(
+            f"backend 'cuda' takes inversions of up to {cuda.most_unknowns()} unknowns, got {K}; use backend=None"
+        )
     if backend == "cpp" and platform != "cpu":
         raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
     return backend
@@ -76,6 +84,9 @@ def _choose_solve(platform, Q, q, x0, *, method, tol, max_iter, backend):
             _ffi.register_cpp()
             rule = jax.ffi.ffi_lowering("lenskern_nnls_solve")
             return partial(rule, tol=np.float64(tol), max_iter=np.int32(max_iter))
+        case "cuda":
+            _ffi.register_cuda()
+            return mlir.lower_fun(partial(cuda.solve, tol=tol, max_iter=max_iter))
         case "pallas":
             kernel = partial(_pallas().solve, tol=tol, max_iter=max_iter, interpret=platform != "cuda")
             return mlir.lower_fun(_primitive.on_flat_lanes(kernel, core_ndims))

@@ -82,10 +82,16 @@ def add_noise(
     rounding = (rate < 0) & (rate >= -_ROUNDING * jnp.finfo(rate.dtype).eps * largest)
     counts = poisson(jax.random.fold_in(key, _POISSON), jnp.where(rounding, 0.0, rate), backend=backend)
     if read_noise is not None:
-        counts = jax.lax.cond(
-            jnp.any(read_noise != 0), _with_read_noise, lambda counts, *_: counts, counts, read_noise, key
+        # A GPU would have to ask the host which branch to take, for less than it takes to draw the noise. What is added
+        # for a read noise of 0 is 0.
+        counts = jax.lax.platform_dependent(
+            counts, read_noise, key, cpu=_with_read_noise_if_any, default=_with_read_noise
         )
     return counts / time - background if subtract_background else counts / time
+
+
+def _with_read_noise_if_any(counts, read_noise, key):
+    return jax.lax.cond(jnp.any(read_noise != 0), _with_read_noise, lambda counts, *_: counts, counts, read_noise, key)
 
 
 def _with_read_noise(counts, read_noise, key):

@@ -36,7 +36,7 @@ def poisson(key, rate, *, backend=None):
         keys.
     rate : array of float32 or float64
         Means, of any shape.
-    backend : {None, "reference", "cpp"}
+    backend : {None, "reference", "cpp", "cuda"}
         None takes the fastest that is available for the platform.
 
     Returns
@@ -103,13 +103,11 @@ def _lower_reference(function):
 
 
 def _choose(platform, seed, rate, *, backend):
-    if backend not in (None, "reference", "cpp"):
+    if backend not in (None, "reference", "cpp", "cuda"):
         raise NotImplementedError(f"backend {backend!r} has no Poisson sampler; use backend=None")
-    if backend == "cpp" and platform != "cpu":
-        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    if backend == "cpp" or (backend is None and platform == "cpu" and backends.availability("cpp").available):
-        _ffi.register_cpp()
-        return jax.ffi.ffi_lowering(_TARGET)
+    compiled = _ffi.compiled_backend(platform, backend)
+    if compiled is not None:
+        return jax.ffi.ffi_lowering(_TARGET + {"cpp": "", "cuda": "_cuda"}[compiled])
     # On the CPU one lane at a time stays in the caches, and stops on its own.
     lanes = _primitive.on_lanes(_reference, _NDIMS, sequential=True) if platform == "cpu" else _reference
     return _lower_reference(lanes)

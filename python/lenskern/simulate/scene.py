@@ -67,7 +67,7 @@ class Scene:
         images err by less than 1e-8 of their brightness; None keeps that at the level of rounding, 0 sums directly.
     dtype : dtype, optional
         float32 or float64; JAX's default float.
-    backend : {None, "reference", "cpp", "cuda", "pallas"}
+    backend : {None, "reference", "cpp", "cuda", "pallas", "triton"}
         What sums the haloes; see `lenskern.deflect.plane`.
 
     Attributes

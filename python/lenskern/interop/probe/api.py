@@ -190,8 +190,8 @@ def _part(function, arguments, cuda):
     if cuda:
         try:
             called = programs.for_cuda(function, *arguments)
-        except Exception as error:  # a primitive without a lowering for CUDA on this machine
-            called = (str(error).splitlines() or [type(error).__name__])[0]
+        except Exception as error:  # a host callback is one, on a machine without a GPU
+            called = "something has no lowering here: " + (str(error).splitlines() or [type(error).__name__])[0]
     return _Part(program, arguments, (programs.memory(program), programs.contents(lowered, program), called))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from ... import deflect
+from ...backends import NAMES
 from .. import light
 from ..scene import UNITS
 from .parameters import Block, Parameters, flag, one_of, positive
@@ -151,7 +152,7 @@ def _scene(value, parameters, read_file):
         "noise": flag,
         "positions": lambda x: x.choice(("physical", "observed")),
         "tol": lambda x: x.number(0),
-        "backend": lambda x: x.choice(("reference", "cpp", "cuda", "pallas")),
+        "backend": lambda x: x.choice(NAMES),
     }
     value.mapping((*fixed, "exposure_time", "background", "read_noise"), required=("shape", "pixel_scale"))
     found = parameters.block("scene", value, ("exposure_time", "background", "read_noise"), fixed)

@@ -1,4 +1,6 @@
-// The handlers and kernels of kernels/cuda for the CPU: the same sources, with the CUDA of cuda_runtime.h beside this.
+// Handlers take their stream from here, not from XLA, which has none on the CPU.
+#pragma once
+
 #include "cuda_runtime.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -13,8 +15,3 @@ struct xla::ffi::CtxDecoding<NoStream> {
 };
 
 #define LENSKERN_STREAM NoStream
-#include "deflect_float32.cu"
-#include "deflect_float64.cu"
-#include "ffi_deflect.cc"
-
-extern "C" int64_t lenskern_adjoint_scratch(int64_t n, int64_t N) { return lenskern::cuda::adjoint_scratch(n, N); }

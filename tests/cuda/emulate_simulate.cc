@@ -1,0 +1,8 @@
+// The handlers and kernels of the power law and the Poisson draws for the CPU: the same sources, with the CUDA of
+// cuda_runtime.h.
+#include "no_stream.h"
+
+#include "macro.cu"
+#include "poisson.cu"
+#include "ffi_macro.cc"
+#include "ffi_poisson.cc"
