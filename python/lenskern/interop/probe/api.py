@@ -95,7 +95,7 @@ def probe(analysis, model, vectors=None, *, batch=3, runs=5, cuda=True):
         Parameters of the lanes; the first is the one that is timed alone. By default the medians of the priors, and
         what is near them.
     batch : int
-        Number of lanes, where no vectors are given.
+        Number of lanes, at least 2, where no vectors are given.
     runs : int
         Of each program, at least 5.
     cuda : bool
@@ -155,8 +155,8 @@ def _vectors(model, vectors, batch):
         units[1:] += np.random.default_rng(0).uniform(-0.05, 0.05, units[1:].shape)
         vectors = np.array([model.vector_from_unit_vector(list(unit)) for unit in units], float)
     vectors = jnp.asarray(vectors, jnp.result_type(float))
-    if vectors.ndim != 2 or not len(vectors) or vectors.shape[1] != model.prior_count:
-        raise ValueError(f"vectors: got shape {vectors.shape}, expected (lanes, {model.prior_count})")
+    if vectors.ndim != 2 or len(vectors) < 2 or vectors.shape[1] != model.prior_count:
+        raise ValueError(f"vectors: got shape {vectors.shape}, expected (lanes, {model.prior_count}), 2 lanes or more")
     return vectors
 
 

@@ -127,25 +127,25 @@ def cut(likelihood, vector):
     for eqn in equations:
         if any(v in varying for v in _variables(eqn.invars)):
             varying.update(eqn.outvars)
-    made_by = {v: i for i, eqn in enumerate(equations) for v in eqn.outvars}
-    before = _ancestors(equations, made_by, solution.invars)
-    rest = _ancestors(equations, made_by, [result]) - before - {equations.index(solution)}
     constant = {i for i, eqn in enumerate(equations) if not any(v in varying for v in eqn.outvars)}
-    rest_needs = _needs(equations, rest - constant, varying)
+    made_by = {v: i for i, eqn in enumerate(equations) for v in eqn.outvars}
+    at = equations.index(solution)
+    before = _ancestors(equations, made_by, solution.invars)
+    rest = _ancestors(equations, made_by, [result]) - before - {at}
+    system = _needs(equations, {at}, varying)
+    other = _needs(equations, rest - constant, varying)
+    made = list(dict.fromkeys(system + [v for v in other if made_by.get(v) in before]))
+    # What each step takes, the indices of its equations, and what it returns.
     given = {
-        "set-up": ([parameter], before, [v for v in _variables(solution.invars) if v in varying]),
-        "nnls": (None, {equations.index(solution)}, list(solution.outvars)),
-        "evidence": (None, rest, [result]),
+        "set-up": ([parameter], before, made),
+        "nnls": (system, {at}, list(solution.outvars)),
+        "evidence": (other, rest, [result]),
     }
-    first = given["set-up"][2]
-    first += [v for v in rest_needs if made_by.get(v) in before and v not in first]
-    given["nnls"] = ([v for v in dict.fromkeys(_variables(solution.invars)) if v in varying], *given["nnls"][1:])
-    given["evidence"] = (rest_needs, *given["evidence"][1:])
     calls = [i for i in sorted(before - constant) if equations[i].primitive.name in _CALLBACKS]
     if calls:
         frozen = [v for i in calls for v in equations[i].outvars]
         given[RECORDING] = ([parameter], before, frozen)
-        given["set-up, callbacks frozen"] = ([parameter, *frozen], before - set(calls), first)
+        given["set-up, callbacks frozen"] = ([parameter, *frozen], before - set(calls), made)
     number = {parameter: 0}
     functions, inputs, outputs = {}, {}, {}
     for name, (takes, indices, returns) in given.items():
