@@ -13,8 +13,9 @@ import pytest
 
 from lenskern import nnls
 from lenskern.__main__ import main
+from lenskern.bench.report import read
 from lenskern.interop import probe
-from lenskern.interop.probe import programs
+from lenskern.interop.probe import command, programs
 from lenskern.interop.probe.api import FLAG
 
 K = 12
@@ -153,6 +154,13 @@ def test_what_cannot_be_probed(inversion, monkeypatch):
         probe.probe(analysis, model)
 
 
+def test_records_of_several_probes_share_a_file(tmp_path):
+    path = tmp_path / "probe.json"
+    for case, seconds in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
+        command.keep(path, [{"case": case, "system": "autoarray", "median_s": seconds}])
+    assert [(r["case"], r["median_s"]) for r in read(path)] == [("b", 2.0), ("a", 3.0)]
+
+
 def test_a_target_that_hangs_is_given_up(tmp_path, capfd):
     script = tmp_path / "slow.py"
     script.write_text("import time\n\n\ndef never():\n    time.sleep(1000)\n")
@@ -179,9 +187,9 @@ def test_bad_commands(arguments, message, monkeypatch, capsys):
 @pytest.mark.skipif(find_spec("autolens") is None, reason="autolens is not installed")
 def test_a_likelihood_of_autolens(tmp_path):
     """A Delaunay source, whose triangulation is a host callback."""
-    command = [sys.executable, "-m", "lenskern", "probe", "--example", "imaging-delaunay", "--timeout", "900"]
+    call = [sys.executable, "-m", "lenskern", "probe", "--example", "imaging-delaunay", "--timeout", "900"]
     done = subprocess.run(
-        [*command, "--json", str(tmp_path / "probe.json")],
+        [*call, "--json", str(tmp_path / "probe.json")],
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "keep", "run"]
 
 _CHILD = "LENSKERN_PROBE_CHILD"
 
@@ -35,7 +35,7 @@ def add_arguments(parser):
     parser.add_argument("--runs", type=int, default=5, help="measured runs of each program, at least 5")
     parser.add_argument("--timeout", type=float, default=1800.0, metavar="S", help="seconds until it is given up")
     parser.add_argument("--no-cuda", action="store_true", help="leave out what would be called on a GPU")
-    parser.add_argument("--json", metavar="FILE", help="write the records here")
+    parser.add_argument("--json", metavar="FILE", help="write the records here, beside those of others")
 
 
 def run(arguments):
@@ -64,12 +64,26 @@ def run(arguments):
     report = probe.probe(analysis, model, vectors, **options)
     print(probe.text(report))
     if arguments.json:
-        from ...bench.report import write
-
         size = ", as large as real data" if arguments.full else ", small"
         label = arguments.example + size if arguments.example else Path(arguments.target).name
-        write(arguments.json, probe.records(report, label, arguments.solver))
+        keep(arguments.json, probe.records(report, label, arguments.solver))
     return 0
+
+
+def keep(path, records):
+    """Write records beside those that a file has of other likelihoods and solvers.
+
+    Parameters
+    ----------
+    path : str
+    records : list of dict
+        Of one likelihood and one solver.
+    """
+    from ...bench.report import read, write
+
+    new = {(r["case"], r["system"]) for r in records}
+    old = read(path) if Path(path).exists() else []
+    write(path, [r for r in old if (r["case"], r["system"]) not in new] + records)
 
 
 def _in_child(arguments):
