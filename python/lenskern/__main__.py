@@ -5,6 +5,7 @@ import sys
 
 from . import __version__, info
 from .interop import autolens_command
+from .interop.probe import command as probe
 from .simulate.dataset import commands as dataset
 
 
@@ -25,12 +26,16 @@ def main(argv=None):
     parser.add_argument("--version", action="version", version=f"lenskern {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info.add_arguments(commands.add_parser("info", help="versions, devices and a self-check of every backend"))
+    probe.add_arguments(
+        commands.add_parser("probe", help="where the time of a likelihood of PyAutoLens goes, single and under vmap")
+    )
     dataset.add_commands(commands)
     autolens_command.add_arguments(
         commands.add_parser("autolens", help="run a script of PyAutoLens with lenskern as its solver")
     )
     arguments = parser.parse_args(argv)
-    return {"info": info, "autolens": autolens_command}.get(arguments.command, dataset).run(arguments)
+    modules = {"info": info, "probe": probe, "autolens": autolens_command}
+    return modules.get(arguments.command, dataset).run(arguments)
 
 
 if __name__ == "__main__":

@@ -173,6 +173,10 @@ def test_left_to_autogalaxy(al, name, parameters, evaluation, tolerance):
     assert jax.tree.structure(again) == jax.tree.structure(planes)
     trace(again, grids)
     assert trace._cache_size() == 1
+    (model,) = interop.planes_from(tracer, unsupported="autogalaxy-numpy").macros
+    assert model.evaluation == "numpy"
+    deflection = np.asarray(profile.deflections_yx_2d_from(al.Grid2DIrregular(np.asarray(GRID))).array)
+    np.testing.assert_array_equal(jax.jit(lambda model: model.deflection(GRID))(model), deflection)
     if evaluation == "numpy":
         with pytest.raises(NotImplementedError, match=f"{name}: autogalaxy evaluates it by NumPy"):
             jax.jacfwd(lambda grid: deflect.trace(planes, grid))(GRID)

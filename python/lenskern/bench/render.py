@@ -19,6 +19,7 @@ from lenskern.bench import (
     visualize,
 )
 from lenskern.bench.gpu import summary
+from lenskern.interop.probe import table_of
 
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
@@ -31,6 +32,7 @@ PAGES = (
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
     ("deflect", "Ray shooting through many haloes", deflect.text),
     ("tracer", "Tracers of autolens", tracer.text),
+    ("probe", "Steps of a likelihood of PyAutoLens", table_of),
     ("simulate", "Noisy images of lenses with a thousand haloes", simulate.text),
     ("convolve", "Convolution with a point spread function", convolve.text),
     ("visualize", "Visualization in a PyAutoLens search", visualize.text),

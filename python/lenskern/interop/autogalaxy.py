@@ -25,10 +25,10 @@ class _Evaluated:
 
     _method, _vector = None, False
 
-    def __init__(self, profile):
+    def __init__(self, profile, by_numpy=False):
         self.profile = profile
         self.evaluation, self._names = "traced", _float_names(profile)
-        self._find_evaluation()
+        self._find_evaluation(by_numpy)
 
     def tree_flatten(self):
         # The rest must not keep what may be traced.
@@ -44,11 +44,12 @@ class _Evaluated:
         vars(made.profile).update(zip(static.names, leaves, strict=True))
         return made
 
-    def _find_evaluation(self):
+    def _find_evaluation(self, by_numpy):
         shape = (2, 2) if self._vector else (2,)
         grid = jax.ShapeDtypeStruct((2, 2), jnp.result_type(float))
         traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(vars(self.profile)))
-        for evaluation, names in [("traced", self._names)] + [("static", ())] * (not traced):
+        choices = [] if by_numpy else [("traced", self._names)] + [("static", ())] * (not traced)
+        for evaluation, names in choices:
             self.evaluation, self._names = evaluation, names
             try:
                 found = jax.eval_shape(lambda this, grid: this._values(this.profile, grid, jnp), self, grid)
@@ -59,9 +60,9 @@ class _Evaluated:
         if traced:
             raise NotImplementedError(
                 f"galaxies: got the profile {type(self.profile).__name__} with traced parameters, which autogalaxy "
-                "cannot evaluate by JAX; expected numbers"
+                "cannot evaluate by JAX, or was not to; expected numbers"
             )
-        self.evaluation = "numpy"
+        self.evaluation, self._names = "numpy", ()
 
     def _values(self, profile, grid, xp):
         from autoarray import Grid2DIrregular
@@ -85,6 +86,8 @@ class AutogalaxyMass(_Evaluated):
     Parameters
     ----------
     profile : autogalaxy.MassProfile
+    by_numpy : bool
+        Whether it is evaluated by NumPy though JAX could.
 
     Attributes
     ----------
@@ -95,7 +98,7 @@ class AutogalaxyMass(_Evaluated):
     Raises
     ------
     NotImplementedError
-        For traced parameters of a profile that JAX cannot evaluate.
+        For traced parameters of a profile that is evaluated by NumPy.
     """
 
     _method, _vector = "deflections_yx_2d_from", True
@@ -119,6 +122,8 @@ class AutogalaxyLight(_Evaluated):
     Parameters
     ----------
     profile : autogalaxy.LightProfile
+    by_numpy : bool
+        As for `AutogalaxyMass`.
 
     Attributes
     ----------

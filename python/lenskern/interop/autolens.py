@@ -25,9 +25,9 @@ def planes_from(tracer, *, source_redshift=None, unsupported="error", bucket=Non
     source_redshift : float, optional
         Of the source, by default that of the last plane, whose mass does not deflect. Needed for a tracer with one
         plane.
-    unsupported : {"error", "autogalaxy"}
-        What becomes of a profile that lenskern has not: an error, or a component that autogalaxy itself evaluates, see
-        `lenskern.interop.autogalaxy.AutogalaxyMass`.
+    unsupported : {"error", "autogalaxy", "autogalaxy-numpy"}
+        What becomes of a profile that lenskern has not: an error, or a component that autogalaxy itself evaluates, by
+        JAX where it can, or always by NumPy, as a tracer does; see `lenskern.interop.autogalaxy.AutogalaxyMass`.
     bucket : int, optional
         As for `lenskern.deflect.planes`.
 
@@ -167,8 +167,8 @@ def _lights(name, galaxy, unsupported):
             )
         elif kind := _light_kind(profile):
             yield _LIGHTS[kind](profile)
-        elif unsupported == "autogalaxy":
-            yield AutogalaxyLight(profile)
+        elif unsupported != "error":
+            yield AutogalaxyLight(profile, by_numpy=unsupported == "autogalaxy-numpy")
         else:
             raise NotImplementedError(
                 f"tracer: got the profile {type(profile).__name__} as {where}, expected one of {', '.join(_LIGHTS)}; "

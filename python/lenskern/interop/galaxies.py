@@ -10,7 +10,7 @@ from .autogalaxy import AutogalaxyMass
 
 __all__ = ["planes_from_galaxies"]
 
-UNSUPPORTED = ("error", "autogalaxy")
+UNSUPPORTED = ("error", "autogalaxy", "autogalaxy-numpy")
 
 
 def planes_from_galaxies(
@@ -39,9 +39,9 @@ def planes_from_galaxies(
     source_redshift : float, optional
         By default that of the most distant galaxy. Convergences must be in units of the critical surface density for a
         source there.
-    unsupported : {"error", "autogalaxy"}
-        What becomes of a profile that lenskern has not: an error, or a component that autogalaxy itself evaluates, see
-        `lenskern.interop.autogalaxy.AutogalaxyMass`.
+    unsupported : {"error", "autogalaxy", "autogalaxy-numpy"}
+        What becomes of a profile that lenskern has not: an error, or a component that autogalaxy itself evaluates, by
+        JAX where it can, or always by NumPy, as a tracer does; see `lenskern.interop.autogalaxy.AutogalaxyMass`.
     every_plane : bool
         Whether redshifts without mass become planes too, as in a tracer; by default they are left out.
     bucket : int, optional
@@ -161,8 +161,8 @@ class _Content:
                 self.macros.append(deflect.MassSheet(number(profile.kappa), centre))
         elif kind in _MACROS:
             self.macros.append(_MACROS[kind](profile))
-        elif unsupported == "autogalaxy":
-            self.macros.append(AutogalaxyMass(profile))
+        elif unsupported != "error":
+            self.macros.append(AutogalaxyMass(profile, by_numpy=unsupported == "autogalaxy-numpy"))
         else:
             known = ", ".join([*_HALOS, *_MACROS, "MassSheet"])
             raise NotImplementedError(
