@@ -6,6 +6,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -141,10 +142,11 @@ def _device(dry_run, guard):
 def _build(dry_run):
     if dry_run:
         raise NotImplementedError("needs a GPU")
-    return build_program(Path("build/gpu"))
+    capability = jax.devices()[0].compute_capability  # as in "9.0"
+    return build_program(Path("build/gpu"), f"sm_{capability.replace('.', '')}")
 
 
-def build_program(folder, architecture="native"):
+def build_program(folder, architecture):
     """Compile `PROGRAM`; returns the path of what nvcc made of it."""
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     if nvcc is None:

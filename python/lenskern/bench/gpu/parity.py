@@ -13,6 +13,7 @@ import numpy as np
 from lenskern import backends, convolve
 from lenskern.bench import report
 from lenskern.bench.gpu import parity_deflect, parity_nnls, race
+from lenskern.simulate.poisson import poisson
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,29 @@ class Program:
 
 def cases(dry_run):
     """The cases: an operation, a backend and a dtype each; see `parts.cases`."""
-    names = ("cuda", *race.triton())
+    written = {
+        "cuda": {"deflect": parity_deflect.programs, "nnls": parity_nnls.programs, "counts": _counts},
+        "pallas": {"deflect": _fields, "nnls": parity_nnls.programs, "convolve": _convolutions},
+        "triton": {"deflect": _fields, "convolve": _convolutions},
+    }
+    dtypes = ("float64", "float32")
     if dry_run:
-        names = ("cpp" if backends.availability("cpp").available else "reference",)
-    operations = {"deflect": parity_deflect.programs, "nnls": parity_nnls.programs, "convolve": _convolutions}
-    found = {}
-    for operation, backend, dtype in itertools.product(operations, names, ("float64", "float32")):
-        if (operation, backend) == ("convolve", "cuda") or (dry_run and dtype == "float32"):
-            continue
-        programs = partial(operations[operation], dtype=dtype, small=dry_run)
-        found[f"{operation}, {backend}, {dtype}"] = partial(_check, programs, backend, dtype)
-    found["concurrent calls"] = partial(_concurrent, names[0])
-    found["every device"] = partial(_every_device, names[0])
-    return found
+        name = "cpp" if backends.availability("cpp").available else "reference"
+        written, dtypes = {name: written["cuda"] | {"convolve": _convolutions}}, ("float64",)
+    first = next(iter(written))
+    found = {
+        f"{operation}, {backend}, {dtype}": partial(_check, partial(programs, dtype, dry_run), backend, dtype)
+        for backend, operations in written.items()
+        for operation, programs in operations.items()
+        for dtype in dtypes
+    }
+    return found | {
+        "concurrent calls": partial(_concurrent, first),
+        "every device": partial(_every_device, first),
+    }
+
+
+_fields = partial(parity_deflect.programs, derivatives=False)
 
 
 def _convolutions(dtype, small):
@@ -71,6 +82,12 @@ def _convolutions(dtype, small):
         size = "x".join(map(str, shape))
         yield f"{size}, batch 3", blur, (psf, images), tolerance
         yield f"{size}, gradient", slope, (psf, images), 10 * tolerance
+
+
+def _counts(dtype, small):
+    """Poisson counts, which are the same to the bit."""
+    rate = jnp.geomspace(1e-3, 1e6, 20 if small else 10_000, dtype=dtype)
+    yield "counts", lambda backend, rate: poisson(jax.random.key(3), rate, backend=backend), (rate,), 0.0
 
 
 def _check(programs, backend, dtype, guard):

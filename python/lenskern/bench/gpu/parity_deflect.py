@@ -21,8 +21,17 @@ TOLERANCES = {"float64": 1e-12, "float32": 5e-6}
 DERIVATIVES = {"float64": 1e-9, "float32": 5e-5}
 
 
-def programs(dtype, small):
-    """(name, function, arguments, tolerance) of each; see `parity.Program`."""
+def programs(dtype, small, derivatives=True):
+    """(name, function, arguments, tolerance) of each; see `parity.Program`.
+
+    Parameters
+    ----------
+    dtype : str
+    small : bool
+        One halo kind, few rays and two programs.
+    derivatives : bool
+        Also derivatives, far fields, radial tables and power laws, which the Triton kernels leave to others.
+    """
     rng = np.random.default_rng(0)
     halos, grid = population(rng, 60, dtype), square(37, dtype)
     if small:
@@ -31,7 +40,8 @@ def programs(dtype, small):
     near, slope = TOLERANCES[dtype], DERIVATIVES[dtype]
     weights = jnp.asarray(rng.normal(size=grid.shape), dtype)
     yield "deflection", partial(_field, "deflection"), (halos, grid), near
-    yield "gradient", _gradient, (halos, grid, weights), slope
+    if derivatives:
+        yield "gradient", _gradient, (halos, grid, weights), slope
     if small:
         return
     for name in ("convergence", "potential", "jacobian"):
@@ -39,35 +49,34 @@ def programs(dtype, small):
     centre, kappa_s, scale, core, _ = (jnp.asarray(x, dtype) for x in _columns(rng, 40, 4))
     cored = deflect.tnfwc(centre, kappa_s, scale, 0.5 * core * scale, 4 * scale)
     yield "deflection, TNFWC", partial(_field, "deflection"), (cored, grid), near
-    yield "gradient, TNFWC", _gradient, (cored, grid, weights), slope
-    yield "tangent", _tangent, (halos, grid, weights), slope
 
     # Of two kinds, as it is the transforms that matter here, and a mixture compiles for long.
     few = [two_kinds(rng, 40, dtype) for _ in range(3)]
-    three, halos = jax.tree.map(lambda *x: jnp.stack(x), *few), few[0]
-    grids = jnp.stack([grid, 0.5 * grid])
+    three, grids = jax.tree.map(lambda *x: jnp.stack(x), *few), jnp.stack([grid, 0.5 * grid])
     yield "vmap over haloes", partial(_mapped, (0, None)), (three, grid), near
-    yield "vmap over rays", partial(_mapped, (None, 0)), (halos, grids), near
+    yield "vmap over rays", partial(_mapped, (None, 0)), (few[0], grids), near
     yield "vmap of vmap, every pair", _every_pair, (three, grids), near
-    yield "vmap of the gradient", _mapped_gradient, (three, grid, weights), slope
-    yield "gradient of the vmap, shared haloes", _shared_gradient, (halos, grids, weights), slope
+    planes = deflect_systems.planes(subhaloes.cone(30), np.dtype(dtype))
+    yield "8 planes", _trace, (planes, jnp.asarray(subhaloes.rays(40), dtype)), 10 * near
+    if not derivatives:
+        return
 
+    yield "gradient, TNFWC", _gradient, (cored, grid, weights), slope
+    yield "tangent", _tangent, (halos, grid, weights), slope
+    yield "vmap of the gradient", _mapped_gradient, (three, grid, weights), slope
+    yield "gradient of the vmap, shared haloes", _shared_gradient, (few[0], grids, weights), slope
     many, fine = two_kinds(rng, 200, dtype), square(160, dtype)
+    two = jax.tree.map(lambda x: jnp.stack([x, x]), many)
     yield "far field", partial(_field, "deflection"), (many, fine), near
     yield "far field, jacobian", partial(_field, "jacobian"), (many, fine), 10 * near
     yield "far field, gradient", _gradient, (many, fine, jnp.cos(7 * fine)), slope
-    yield (
-        "a batch of far fields",
-        partial(_mapped, (0, None)),
-        (jax.tree.map(lambda x: jnp.stack([x, x]), many), fine),
-        near,
-    )
+    yield "far field, vmap over haloes", partial(_mapped, (0, None)), (two, fine), near
+    radii, slopes = jnp.asarray([0.8, 1.2, 1.5], dtype), jnp.asarray([1.7, 2.0, 2.4], dtype)
+    yield "power law, batch 3", _power_laws, (radii, slopes, grid), near
     if dtype == "float64":
         table = _table(rng)
         yield "radial tables", partial(_field, "deflection"), (table, grid), 1e-11
         yield "radial tables, gradient of the rays", _ray_gradient, (table, grid, weights), slope
-    planes = deflect_systems.planes(subhaloes.cone(30), np.dtype(dtype))
-    yield "8 planes", _trace, (planes, jnp.asarray(subhaloes.rays(40), dtype)), 10 * near
 
 
 def population(rng, n, dtype):
@@ -165,6 +174,14 @@ def _tangent(backend, halos, grid, along):
     values = _real(halos)
     directions = tuple(jnp.where(jnp.isfinite(x), x, 0) for x in values)
     return jax.jvp(function, (values, grid), (directions, along))[1]
+
+
+def _power_laws(backend, radii, slopes, grid):
+    def deflection(radius, slope):
+        lens = deflect.PowerLaw((0.02, -0.05), (0.1, 0.05), radius, slope)
+        return lens.deflection(grid, backend=backend)
+
+    return jax.vmap(deflection)(radii, slopes)
 
 
 def _trace(backend, planes, grid):

@@ -55,7 +55,7 @@ def _parity(records):
         if r["part"] == "parity":
             groups.setdefault(r["case"], []).append(r)
     for case, group in groups.items():
-        errors = [r["max_abs_err"] / r["tolerance"] for r in group if r["max_abs_err"] is not None]
+        errors = [r["max_abs_err"] / r["tolerance"] for r in group if r["max_abs_err"] is not None and r["tolerance"]]
         counts = [sum(r["status"] == status for r in group) for status in ("right", "wrong", "failed", "absent")]
         rows.append([case, *counts, f"{max(errors):.2g}" if errors else None])
     columns = ("<against the reference", "right", "wrong", "failed", "absent", "worst error/tolerance")
@@ -114,20 +114,8 @@ def _race(title, records, rates):
                 report.seconds(r.get("previous_s")),
             ]
         )
-    columns = [
-        "<case",
-        "<system",
-        "<dtype",
-        "tol",
-        "time",
-        "a lane",
-        "slower",
-        "error",
-        "floor",
-        "of floor",
-        "expected",
-    ]
-    columns.append("before")
+    columns = ["<case", "<system", "<dtype", "tol", "time", "a lane", "slower", "error", "floor", "of floor"]
+    columns += [f"expected of an {expected.DEVICE}", "before"]
     # Columns that say nothing here are left out.
     kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
     return f"{title}\n{report.table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])}"
