@@ -92,8 +92,8 @@ def test_values_of_another():
 
 
 def test_names_and_caches_may_differ():
-    found = graph(Node(first=Leaf(), fixed=Node(width=0.1, id=1, _cache=2, made=3)))
-    assert found.values(Node(first=1.0, fixed=Node(width=0.1, id=7, _cache=8, later=9))) == [1.0]
+    found = graph(Node(first=Leaf(), fixed=Node(width=0.1, id=1, pytree_token=1, _cache=2, made=3)))
+    assert found.values(Node(first=1.0, fixed=Node(width=0.1, id=7, pytree_token=7, _cache=8, later=9))) == [1.0]
 
 
 @pytest.mark.parametrize(

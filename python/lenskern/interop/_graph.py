@@ -135,7 +135,7 @@ class Graph:
     def values(self, other, convert=lambda value: value):
         """Leaves of another object of the same build, at the places where those of the root are.
 
-        Whatever else the two hold by public names has to be equal, but for what is called ``id``.
+        Whatever else the two hold by public names has to be equal, but for the numbers that tell objects apart.
 
         Parameters
         ----------
@@ -183,10 +183,13 @@ class Graph:
                 if name not in others:
                     raise _differ(path, f"an attribute {name!r}", type(theirs).__name__)
                 pairs.append((value, others[name], (*path, name)))
-            elif name in others and name != "id" and not name.startswith("_"):
+            elif name in others and name not in _IDENTITIES and not name.startswith("_"):
                 pairs.append((value, others[name], (*path, name)))
         return pairs
 
+
+# Attributes that PyAutoFit and PyAutoGalaxy count up with every object that is made.
+_IDENTITIES = ("id", "pytree_token")
 
 # What is compared where two objects have to be equal.
 _VALUES = (bool, int, float, complex, str, bytes, np.ndarray, np.generic)
