@@ -120,6 +120,10 @@ def test_another_model_is_refused(lenses):
     lens, _, shared = lenses("imaging-mge")
     with pytest.raises(ValueError, match="expected"):
         shared.fit(af.Collection(galaxies=af.Collection()).instance_from_vector(vector=[]))
+    fixed = lens.model.instance_from_vector(vector=lens.parameters(1)[0])
+    fixed.galaxies.source.redshift = 1.1
+    with pytest.raises(ValueError, match=r"source\.redshift: expected 1\.0, got 1\.1"):
+        shared.fit(fixed)
     with pytest.raises(TypeError, match="use_jax=True"):
         interop_autofit.shared_fit(lens.analysis(use_jax=False), lens.model)
     with pytest.raises(TypeError, match="fit_from"):

@@ -3,6 +3,7 @@
 from collections import namedtuple
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 
 from lenskern.interop._graph import Graph
@@ -90,16 +91,25 @@ def test_values_of_another():
     assert found.values(Node(first=1.0, second=[2.0, 3], other=Node(same=1.0))) == [1.0, 2.0]
 
 
+def test_names_and_caches_may_differ():
+    found = graph(Node(first=Leaf(), fixed=Node(width=0.1, id=1, pytree_token=1, _cache=2, made=3)))
+    assert found.values(Node(first=1.0, fixed=Node(width=0.1, id=7, pytree_token=7, _cache=8, later=9))) == [1.0]
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
         (Listed(), "the object: expected a Node, got Listed"),
-        (Node(first=1.0, second=[1.0]), "second: expected a list of 2, got list"),
+        (Node(first=1.0, second=[1.0]), "second: expected a list of 2, got 1"),
+        (Node(first=1.0, second=[1.0, 4]), "second.1: expected 3, got 4"),
+        (Node(first=1.0, second=[1.0, "3"]), "second.1: expected 3, got 3"),
+        (Node(first=1.0, second=[1.0, 3], fixed=Node(width=[0.2])), "fixed.width.0: expected 0.1, got 0.2"),
+        (Node(first=1.0, second=[1.0, 3], array=np.ones(3)), r"array: expected \[0. 0.\], got \[1. 1. 1.\]"),
         (Node(second=[1.0, 3]), "the object: expected an attribute 'first', got Node"),
         (Node(first=1.0, second=MappingProxyType({})), "second: expected a list, got mappingproxy"),
     ],
 )
 def test_another_build(other, message):
-    found = graph(Node(first=Leaf(), second=[Leaf(), 3]))
+    found = graph(Node(first=Leaf(), second=[Leaf(), 3], fixed=Node(width=[0.1], id=1), array=np.zeros(2)))
     with pytest.raises(ValueError, match=message):
         found.values(other)

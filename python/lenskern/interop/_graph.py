@@ -135,6 +135,8 @@ class Graph:
     def values(self, other, convert=lambda value: value):
         """Leaves of another object of the same build, at the places where those of the root are.
 
+        Whatever else the two hold by public names has to be equal, but for the numbers that tell objects apart.
+
         Parameters
         ----------
         other : object
@@ -148,45 +150,60 @@ class Graph:
         Raises
         ------
         ValueError
-            If the other object is built in another way on the way to a leaf.
+            If the other object is built in another way, or holds another number, string or array elsewhere.
         """
         found, seen, todo = {}, set(), [(self.root, other, ())]
         while todo:
             mine, theirs, path = todo.pop()
             if id(mine) in self._place:
                 found.setdefault(self._place[id(mine)], convert(theirs))
-                continue
-            if id(mine) not in self._copied or id(mine) in seen:
-                continue
-            seen.add(id(mine))
-            todo += self._pairs(mine, theirs, path)
+            elif mine is not theirs and id(mine) not in seen:
+                if isinstance(mine, _VALUES):
+                    if not _equal(mine, theirs):
+                        raise _differ(path, mine, theirs)
+                elif not isinstance(mine, _ATOMS):
+                    seen.add(id(mine))
+                    todo += self._pairs(mine, theirs, path)
         return [found[place] for place in range(len(self.leaves))]
 
     def _pairs(self, mine, theirs, path):
-        def differ(what):
-            where = ".".join(map(str, path)) or "the object"
-            return ValueError(f"{where}: expected {what}, got {type(theirs).__name__}")
-
         if type(mine) is not type(theirs):
-            raise differ(f"a {type(mine).__name__}")
-        if isinstance(mine, dict):
+            raise _differ(path, f"a {type(mine).__name__}", type(theirs).__name__)
+        pairs = []
+        if isinstance(mine, dict | list | tuple):
+            if len(mine) != len(theirs):
+                raise _differ(path, f"a {type(mine).__name__} of {len(mine)}", len(theirs))
             # keys that compare by identity are other objects there: the order pairs them
-            if len(mine) != len(theirs):
-                raise differ(f"a {type(mine).__name__} of {len(mine)}")
-            pairs = [(a, b, (*path, a)) for a, b in zip(mine.values(), theirs.values(), strict=True)]
-        elif isinstance(mine, list | tuple):
-            if len(mine) != len(theirs):
-                raise differ(f"a {type(mine).__name__} of {len(mine)}")
-            pairs = [(a, b, (*path, n)) for n, (a, b) in enumerate(zip(mine, theirs, strict=True))]
-        else:
-            pairs = []
+            parts = (mine.values(), theirs.values()) if isinstance(mine, dict) else (mine, theirs)
+            names = mine if isinstance(mine, dict) else range(len(mine))
+            pairs += [(a, b, (*path, name)) for name, a, b in zip(names, *parts, strict=True)]
         others = _attributes(theirs)
         for name, value in _attributes(mine).items():
             if id(value) in self._copied and not self._skip(mine, name):
                 if name not in others:
-                    raise differ(f"an attribute {name!r}")
+                    raise _differ(path, f"an attribute {name!r}", type(theirs).__name__)
+                pairs.append((value, others[name], (*path, name)))
+            elif name in others and name not in _IDENTITIES and not name.startswith("_"):
                 pairs.append((value, others[name], (*path, name)))
         return pairs
+
+
+# Attributes that PyAutoFit and PyAutoGalaxy count up with every object that is made.
+_IDENTITIES = ("id", "pytree_token")
+
+# What is compared where two objects have to be equal.
+_VALUES = (bool, int, float, complex, str, bytes, np.ndarray, np.generic)
+
+
+def _equal(mine, theirs):
+    try:
+        return np.array_equal(mine, theirs, equal_nan=np.asarray(mine).dtype.kind in "fc")
+    except TypeError:
+        return False
+
+
+def _differ(path, expected, got):
+    return ValueError(f"{'.'.join(map(str, path)) or 'the object'}: expected {expected}, got {got}")
 
 
 def _attributes(node):
