@@ -114,10 +114,10 @@ def test_large_resources(cuda_resources, architecture):
     assert len(kernels) == 1
     for name, found in functions.items():
         # Two blocks of 256 threads share a multiprocessor. What functions save for their callers counts as spilled; the
-        # diagonal tile in float64, two fragments and a product, goes beyond it.
+        # fallback in float64, with two fragments and a product, goes beyond it.
         assert (found.registers or 0) <= MOST_REGISTERS, name
         assert found.shared == 0, name
-        assert found.spilled <= (400 if "diagonal" in name else 280), name
+        assert found.spilled <= (512 if "diagonal" in name else 400), name
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])

@@ -127,10 +127,13 @@ def test_faults_are_nan_and_stay_in_their_lane(make_systems):
 def test_limit_of_iterations(mge_system):
     Q, q, wanted = mge_system
     x, _, status, iterations, _, residual = solve(Q[None], q[None], max_iter=2)
-    assert status == Status.MAX_ITER
     assert iterations == 2
     assert np.all(x >= 0)
-    assert 1e-12 < residual < 1
+    if status == Status.CERTIFIED:  # rounding can let the exact end succeed as early as that
+        close(x[0], wanted, 1e-9)
+    else:
+        assert status == Status.MAX_ITER
+        assert 1e-12 < residual < 1
     # a tolerance that rounding cannot meet ends with the solution all the same
     x, _, status, _, _, residual = solve(Q[None], q[None], tol=1e-300)
     assert status == Status.STALLED or residual == 0
