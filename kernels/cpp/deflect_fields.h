@@ -195,7 +195,6 @@ inline bool make_chunk(const Halo* halos, int left, const RayTree& tree, const F
 template <class D>
 constexpr double kRounding = sizeof(D) == 8 ? 1e-15 : 1e-7;
 
-
 // A field at the points of the nodes and at the rays.
 template <int kKind, class Closed>
 struct FieldsOfTree {
