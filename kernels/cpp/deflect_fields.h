@@ -135,10 +135,11 @@ class FarPlan {
   bool loose_is_enough_ = false;
 };
 
-// A chunk of haloes: as many as their rows leave room for. `sample(halo, v, values)` gives kFunctions functions.
+// A chunk of haloes: as many as have room, in doubles, for their rows. `sample(halo, v, values)` gives kFunctions
+// functions.
 template <int kFunctions, class Sample>
 inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least, const RowLayout& layout, bool loose,
-                       const Sample& sample, Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk) {
+                       int64_t room, const Sample& sample, Scratch& scratch, Crew::Worker& worker, ChunkRows* chunk) {
   const int most = left < kHalosAtOnce ? left : kHalosAtOnce;
   int64_t* base = scratch.offsets.template reserve<int64_t>(most);
   if (base == nullptr) return false;
@@ -147,7 +148,7 @@ inline bool fill_chunk(const Halo* halos, int left, const Box& box, double least
   for (; chunk->count < most; ++chunk->count) {
     const Octaves octaves = octaves_of(halos[chunk->count], box, least);
     const int64_t doubles = layout.octave(octaves.end) - layout.octave(octaves.begin);
-    if (chunk->count > 0 && (total + doubles) * kFunctions > kRowDoublesAtOnce) break;
+    if (chunk->count > 0 && (total + doubles) * kFunctions > room) break;
     base[chunk->count] = total - layout.octave(octaves.begin);
     total += doubles;
   }
@@ -182,8 +183,8 @@ inline bool make_chunk(const Halo* halos, int left, const RayTree& tree, const F
   bool loose = use_far && (errors.each ? errors.rounding > kDerivativeError
                                        : errors.tol > 1e-12 || errors.rounding > 1e-12);
   while (true) {
-    if (!fill_chunk<kFunctions>(halos, left, box, least, layout_of(use_far, box, tree), loose, sample, scratch, worker,
-                                chunk))
+    if (!fill_chunk<kFunctions>(halos, left, box, least, layout_of(use_far, box, tree), loose,
+                                use_far ? kRowDoublesAtOnce : kDirectRowDoubles, sample, scratch, worker, chunk))
       return false;
     if (!plan->make(*chunk, tree, errors, scratch)) return false;
     if (!loose || plan->loose_is_enough()) return true;

@@ -19,6 +19,10 @@ namespace deflect {
 constexpr int64_t kRaysAtOnce = 1 << 18, kRowDoublesAtOnce = 1 << 21;
 constexpr int kHalosAtOnce = 4096;
 
+// Without a far field, rows that stay in the caches between their making and their use pay; with one, every chunk would
+// repeat the polynomials of the nodes.
+constexpr int64_t kDirectRowDoubles = 1 << 18;
+
 // So few rays are summed in closed form: rows would cost more.
 constexpr int64_t kClosedRays = 96;
 
