@@ -1,4 +1,6 @@
 import ctypes
+import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -21,21 +23,40 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "lenskern"))
 
 
 @pytest.fixture(scope="session")
-def emulate(tmp_path_factory):
+def compile_once(tmp_path_factory):
+    """Runs a compiler once for all processes of a run: the command without its output; gives that and its messages."""
+    # Of the folders of a run, those of pytest-xdist's processes are inside of one.
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def build(command):
+        output = folder / f"compiled-{hashlib.sha256(repr(command).encode()).hexdigest()[:16]}"
+        messages = output.with_suffix(".log")
+        with open(output.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not messages.exists():
+                done = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True)
+                assert done.returncode == 0, done.stderr
+                messages.write_text(done.stderr)
+        return output, messages.read_text()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def emulate(compile_once):
     """Compiles a file of tests/cuda, the CUDA kernels of an operation for the CPU, and registers its handlers there."""
 
     def build(source, targets):
         compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
         if compiler is None:
             pytest.skip("no C++ compiler")
-        library = tmp_path_factory.mktemp("emulation") / "emulation.so"
         folders = (ROOT / "tests/cuda", ROOT / "kernels/include", ROOT / "kernels/cuda", jax.ffi.include_dir())
         # Fibers jump between stacks, which fortified jumps forbid.
         flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE"]
         flags += [f"-I{folder}" for folder in folders]
-        command = [compiler, *flags, str(ROOT / "tests/cuda" / source), "-o", str(library)]
-        built = subprocess.run(command, capture_output=True, text=True)
-        assert built.returncode == 0, built.stderr
+        library, _ = compile_once([compiler, *flags, str(ROOT / "tests/cuda" / source)])
         loaded = ctypes.CDLL(str(library))
         for target, symbol in targets.items():
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, symbol)), platform="cpu")
@@ -70,7 +91,7 @@ class Resources(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def cuda_resources(tmp_path_factory):
+def cuda_resources(compile_once):
     """Compiles a file of kernels/cuda for an architecture; gives the `Resources` of each device function in it."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
@@ -80,17 +101,14 @@ def cuda_resources(tmp_path_factory):
         # As kernels/cuda/build.cmake has them.
         flags = f"-std=c++17 -O3 -rdc=true -arch={architecture} -maxrregcount=128 -Xptxas=-v -cubin".split()
         folders = [f"-I{ROOT / 'kernels/include'}", f"-I{ROOT / 'kernels/cuda'}"]
-        output = tmp_path_factory.mktemp("cubin") / "kernels.cubin"
-        command = [nvcc, *flags, *folders, str(ROOT / "kernels/cuda" / source), "-o", str(output)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        _, messages = compile_once([nvcc, *flags, *folders, str(ROOT / "kernels/cuda" / source)])
         pattern = (
             r"Function properties for (\w+)\n.* (\d+) bytes spill stores.*"  # and, for a kernel, in the next line:
             r"(?:\n.*Used (\d+) registers(?:.* (\d+) bytes smem)?)?"
         )
         return {
             name: Resources(int(registers) if registers else None, int(spilled), int(shared or 0))
-            for name, spilled, registers, shared in re.findall(pattern, done.stderr)
+            for name, spilled, registers, shared in re.findall(pattern, messages)
         }
 
     return build

@@ -12,6 +12,7 @@ NAMES = {
     "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
     "simulate": "noisy images of lenses with a thousand haloes, beside autolens, JAXtronomy and paltax",
     "visualize": "the images that a PyAutoLens search shows while it runs, before and after",
+    "upstream": "the tests of PyAutoLens, with its own solver of inversions and with lenskern's",
     "robustness": "several hundred generated systems: what is certified, and is it right",
     "cholesky": "the CPU kernels' factorisation beside LAPACK's",
     "autolens": "whole likelihoods of PyAutoLens, with its own solver of inversions and with lenskern's",

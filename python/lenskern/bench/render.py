@@ -16,6 +16,7 @@ from lenskern.bench import (
     simulate,
     survey,
     tracer,
+    upstream,
     visualize,
 )
 from lenskern.bench.gpu import summary
@@ -27,6 +28,7 @@ PAGES = (
     ("nnls-autoarray", "The same beside autoarray's certified active-set search", nnls.text),
     ("nnls", "Generated inversions", nnls.text),
     ("autolens", "Whole likelihoods of PyAutoLens", autolens.text),
+    ("upstream", "The tests of PyAutoLens, with and without lenskern", upstream.text),
     ("robustness", "Robustness over generated inversions", robustness.text),
     ("survey", "All methods on the same inversions", survey.text),
     ("deflect_accuracy", "Accuracy of the halo profiles", accuracy.text),
