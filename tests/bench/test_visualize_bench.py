@@ -1,5 +1,6 @@
 """The benchmark of visualization, as far as it does without autolens; tests/interop/test_autofit.py has the rest."""
 
+import contextlib
 from types import SimpleNamespace
 
 import jax
@@ -62,8 +63,18 @@ def test_records_of_a_case(monkeypatch):
     monkeypatch.setattr(autolens_lenses, "lens", lambda case, size: lens)
     monkeypatch.setattr(visualize.interop_autofit, "SharedFit", lambda analysis, model: shared)
     monkeypatch.setattr(visualize, "update", update)
-    theirs, ours = visualize.measure_case("imaging-mge", None, 3)
-    assert (theirs["system"], ours["system"]) == ("autolens", "lenskern")
+    registered = []
+
+    @contextlib.contextmanager
+    def register():
+        registered.append(True)
+        yield
+        registered.append(False)
+
+    monkeypatch.setattr(visualize.interop_autoarray, "registered", register)
+    theirs, fit, ours = visualize.measure_case("imaging-mge", None, 3)
+    assert [r["system"] for r in (theirs, fit, ours)] == ["autolens", "lenskern, fit", "lenskern"]
+    assert registered == [True, False] and fit["max_abs_err"] == ours["max_abs_err"]
     assert theirs["max_abs_err"] is None and ours["max_abs_err"] == pytest.approx(3e-12, rel=1e-3)
     assert (ours["warmup_s"], ours["first_s"], ours["median_s"], ours["runs"]) == (1.0, 2.0, 3.5, 2)
     assert (ours["warmup_compilations"], ours["first_compilations"], ours["later_compilations"]) == (5, 4, 3)

@@ -31,16 +31,20 @@ def run(arguments):
     factors = [int(n) for n in choices("--over-sampling", arguments.over_sampling, ("1", "4"))]
     size = {"side": 16, "haloes": 6} if arguments.quick else {}
     cases = [Case(over_sampling, batch, **size) for batch in batches for over_sampling in factors]
+
+    def keep(records):
+        # After every case: a peer may yet take all memory.
+        if arguments.json:
+            report.write(arguments.json, records)
+
     with jax.enable_x64(True):
         rest = 0.01 if arguments.quick else 0.3
-        records = measure(cases, arguments.runs, not arguments.no_peers, rest, arguments.limit)
+        records = measure(cases, arguments.runs, not arguments.no_peers, rest, arguments.limit, keep)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
     return 0
 
 
-def measure(cases, runs=5, with_peers=True, rest=0.3, limit=20.0):
+def measure(cases, runs=5, with_peers=True, rest=0.3, limit=20.0, keep=lambda records: None):
     """Measure every case.
 
     Parameters
@@ -51,6 +55,8 @@ def measure(cases, runs=5, with_peers=True, rest=0.3, limit=20.0):
     with_peers : bool
     rest, limit : float
         See `timing.alternate`.
+    keep : callable
+        Called with all records so far after each case.
 
     Returns
     -------
@@ -72,6 +78,7 @@ def measure(cases, runs=5, with_peers=True, rest=0.3, limit=20.0):
         records += [
             _record(case, system, left_out="does not fit in 24 GB") for system in loaded if system not in fitting
         ]
+        keep(records)
     return records
 
 

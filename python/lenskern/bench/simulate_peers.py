@@ -139,7 +139,11 @@ def _jaxtronomy():
             return _binned(case, light.surface_brightness(*beta, [keywords]))
 
         keys = jax.random.split(jax.random.key(0), case.batch)
-        images = jax.vmap(lambda prepared, key: _noisy(case, mean(prepared), key))
+
+        def images(prepared, keys):
+            # One after the other: under vmap its switch between profiles evaluates all of them for every halo.
+            return jax.lax.map(lambda pair: _noisy(case, mean(pair[0]), pair[1]), (prepared, keys))
+
         return Calls(_compiled(images, prepared, keys), lambda: jax.jit(mean)(jax.tree.map(lambda x: x[0], prepared)))
 
     return setup

@@ -14,10 +14,14 @@ import numpy as np
 from lenskern.bench import autolens_lenses, report
 from lenskern.bench.autolens import single_threaded_pool
 from lenskern.bench.nnls import choices
+from lenskern.interop import autoarray as interop_autoarray
 from lenskern.interop import autofit as interop_autofit
 
 CASES = tuple(case for case in autolens_lenses.CASES if case.startswith("imaging"))
 INSTALL = "pip install 'lenskern[autolens]'"
+
+# autolens as it is; with the shared fit, and autolens's own solver; with lenskern registered, the fit and the solver.
+SYSTEMS = ("autolens", "lenskern, fit", "lenskern")
 
 # The duration of each compilation by XLA, as JAX reports it; one read from the disk is none.
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -73,34 +77,45 @@ def measure(cases, updates=6, quick=False):
     enable_pytrees()
     size = autolens_lenses.QUICK if quick else autolens_lenses.PRODUCTION
     records = []
-    with jax.enable_x64(True), report.progress(2 * len(cases) * (updates + 1), "visualize") as tick, no_disk_cache():
+    with (
+        jax.enable_x64(True),
+        report.progress(len(SYSTEMS) * len(cases) * (updates + 1), "visualize") as tick,
+        no_disk_cache(),
+    ):
         for case in cases:
             records += measure_case(case, size, updates, tick)
     return records
 
 
 def measure_case(case, size, updates, tick=lambda: None):
-    """Records of the two systems for one case; the drawn numbers are compared between them."""
+    """Records of the systems for one case; the drawn numbers are compared with those of autolens."""
     lens = autolens_lenses.lens(case, size)
     vectors = lens.parameters(updates + 1)
     runs = {}
-    for system in ("autolens", "lenskern"):
-        # what the other has compiled would be found again
+    for system in SYSTEMS:
+        # what the others have compiled would be found again
         jax.clear_caches()
-        analysis = lens.analysis()
-        if system == "lenskern":
-            shared = interop_autofit.SharedFit(analysis, lens.model)
-            analysis.fit_for_visualization = shared.fit
-        runs[system] = [update(analysis, lens.model, vectors[0], warm_up=system == "autolens" or shared.start)]
-        tick()
-        for vector in vectors[1:]:
-            runs[system].append(update(analysis, lens.model, vector))
+        analysis, start = lens.analysis(), None
+        with interop_autoarray.registered() if system == "lenskern" else contextlib.nullcontext():
+            if system != "autolens":
+                shared = interop_autofit.SharedFit(analysis, lens.model)
+                analysis.fit_for_visualization, start = shared.fit, shared.start
+            runs[system] = [update(analysis, lens.model, vectors[0], warm_up=start or True)]
             tick()
-    differences = [
-        difference(ours.drawn, theirs.drawn) for ours, theirs in zip(runs["lenskern"], runs["autolens"], strict=True)
-    ]
+            for vector in vectors[1:]:
+                runs[system].append(update(analysis, lens.model, vector))
+                tick()
+    theirs, pixels = runs["autolens"][1:], lens.dataset.data.shape[0]
     return [
-        _record(case, system, found, max(differences[1:]) if system == "lenskern" else None, lens.dataset.data.shape[0])
+        _record(
+            case,
+            system,
+            found,
+            None
+            if system == "autolens"
+            else max(difference(a.drawn, b.drawn) for a, b in zip(found[1:], theirs, strict=True)),
+            pixels,
+        )
         for system, found in runs.items()
     ]
 
@@ -286,7 +301,7 @@ def text(records):
             report.seconds(r["model_data_s"]),
             report.seconds(r["curves_s"]),
             report.seconds(r["figure_s"]),
-            report.error(r["max_abs_err"]) if r["system"] == "lenskern" else None,
+            None if r["system"] == "autolens" else report.error(r["max_abs_err"]),
         ]
         for r in records
         if not r.get("absent")
@@ -299,7 +314,8 @@ def text(records):
             "Compilations by XLA and seconds before the first quick update of a search, in the first one, and in each\n"
             "later one (of compilations the most, of times the median), which are those to the model data, to the\n"
             "critical curves and caustics, and for the figure of twelve panels and its file; difference: the largest\n"
-            "of the numbers in that figure, over the largest of their panel. Both solve with autolens's own solver."
+            "of the numbers in that figure from those of autolens, over the largest of their panel. The shared fit is\n"
+            'lenskern\'s in the rows "fit", with autolens\'s own solver, and "lenskern", with lenskern\'s.'
         )
     parts += [f"{r['system']} is not installed: {r['install']}" for r in records if r.get("absent")]
     return "\n\n".join(parts)
