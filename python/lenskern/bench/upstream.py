@@ -39,12 +39,14 @@ class Tests:
             options = ["-q", "-p", "no:cacheprovider", f"--junitxml={found}"]
             command = [sys.executable, "-m", "pytest", *options, *(p for p in paths if (Path(folder) / p).exists())]
             try:
-                subprocess.run(command, cwd=folder, env=_environment(system), timeout=limit, capture_output=True)
+                done = subprocess.run(
+                    command, cwd=folder, env=_environment(system), timeout=limit, capture_output=True, text=True
+                )
             except subprocess.TimeoutExpired:
                 return {self.package: ("failed", f"did not end in {limit:g} s")}
             if not found.exists():
-                return {self.package: ("failed", "pytest wrote no outcomes")}
-            return dict(map(_outcome, ElementTree.parse(found).iter("testcase")))
+                return {self.package: ("failed", f"pytest wrote no outcomes: {_reason(done.stderr, folder)}")}
+            return dict(_outcome(case, folder) for case in ElementTree.parse(found).iter("testcase"))
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Scripts:
             )
         except subprocess.TimeoutExpired:
             return "failed", f"did not end in {limit:g} s"
-        return ("passed", "") if done.returncode == 0 else ("failed", _reason(done.stderr))
+        return ("passed", "") if done.returncode == 0 else ("failed", _reason(done.stderr, str(workspace)))
 
 
 # What touches the solution of inversions, dark profiles and tracing through several planes.
@@ -181,21 +183,21 @@ def _environment(system):
     return environment | ({"LENSKERN_AUTOLENS": "1"} if system == "lenskern" else {})
 
 
-def _outcome(case):
+def _outcome(case, folder):
     """Name of a test of a JUnit file, with its outcome and the reason."""
     name = f"{case.get('classname')}::{case.get('name')}"
     for kind, outcome in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
         part = case.find(kind)
         if part is not None:
-            return name, (outcome, _reason(part.get("message") or ""))
+            return name, (outcome, _reason(part.get("message") or "", folder))
     return name, ("passed", "")
 
 
-def _reason(message):
-    """What a traceback or a message ends or begins with, in a line without anything of this machine."""
+def _reason(message, folder):
+    """What a traceback or a message ends or begins with, in a line without the folder of the run."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     errors = [line for line in lines if line.partition(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
-    line = (errors[-1] if errors else lines[0] if lines else "no message").replace(tempfile.gettempdir(), "")
+    line = (errors[-1] if errors else lines[0] if lines else "no message").replace(f"{folder}/", "")
     return line if len(line) <= 160 else line[:157] + "..."
 
 
