@@ -84,8 +84,9 @@ def test_the_handlers_are_found_without_pybind11(tmp_path):
     assert all(type(x).__name__ == "PyCapsule" for x in cuda.targets().values())
     assert (cuda.cuda_version, cuda.driver_version(), cuda.architectures) == ((13, 0), (12, 4), "sm_90")
     assert cuda.ffi_version[0] == 0 and cuda.ffi_version[1] >= 4
-    assert cuda.adjoint_scratch(10_000, 300) == 36_000 and cuda.nnls_shared(40) == 320
-    assert cuda.nnls_most_unknowns > 1581 and cuda.nnls_scratch(3, 1261) > 3 * 1261**2
+    assert cuda.adjoint_scratch(10_000, 300) == 36_000 and cuda.power_law_scratch(3, 1025) == 3 * 2 * 48
+    assert cuda.nnls_shared(40) == 320 and cuda.nnls_most_unknowns > 1581
+    assert cuda.nnls_scratch(3, 1261) > 3 * 1261**2
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         cuda.nothing  # noqa: B018
 

@@ -31,8 +31,6 @@ int64_t product(Dimensions shape) {
   return size;
 }
 
-macro::PowerLaw parameters_of(const auto* p) { return {p[0], p[1], p[2], p[3], p[4], p[5]}; }
-
 // An operand (n, 2) or (6,) of which each lane has a part, or shares one.
 template <class D>
 class Operand {
@@ -66,7 +64,7 @@ ffi::Error deflection(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer 
     const Operand<D> rays(grid, batch, 2 * n), lens(parameters, batch, 6);
     D* to = out->typed_data<D>();
     run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
-      macro_kernels<D>().deflection(parameters_of(lens[i]), n, rays[i], to + i * 2 * n, worker);
+      macro_kernels<D>().deflection(macro::read(lens[i]), n, rays[i], to + i * 2 * n, worker);
     });
   });
 }
@@ -79,7 +77,7 @@ ffi::Error tangent(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer par
     const Operand<D> drays(dgrid, batch, 2 * n), direction(dparameters, batch, 6);
     D* to = out->typed_data<D>();
     run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
-      macro_kernels<D>().tangent(parameters_of(lens[i]), n, rays[i], drays[i], parameters_of(direction[i]),
+      macro_kernels<D>().tangent(macro::read(lens[i]), n, rays[i], drays[i], macro::read(direction[i]),
                                  to + i * 2 * n, worker);
     });
   });
@@ -93,9 +91,8 @@ ffi::Error adjoint(ffi::ThreadPool pool, ffi::AnyBuffer grid, ffi::AnyBuffer par
     D *to = dgrid->typed_data<D>(), *parts = dparameters->typed_data<D>();
     run_lanes(pool, product(batch), n, [&](int64_t i, Crew::Worker& worker) {
       const macro::PowerLaw sum =
-          macro_kernels<D>().adjoint(parameters_of(lens[i]), n, rays[i], cotangents[i], to + i * 2 * n, worker);
-      const double values[] = {sum.centre_y, sum.centre_x, sum.ell_y, sum.ell_x, sum.strength, sum.slope};
-      for (int k = 0; k < 6; ++k) parts[i * 6 + k] = static_cast<D>(values[k]);
+          macro_kernels<D>().adjoint(macro::read(lens[i]), n, rays[i], cotangents[i], to + i * 2 * n, worker);
+      macro::write(sum, parts + i * macro::kParameters);
     });
   });
 }

@@ -4,19 +4,9 @@
 #include <cstdint>
 
 #include "crew.h"
+#include "lenskern/power_law.h"
 
 namespace lenskern {
-namespace macro {
-
-// In the notation of python/lenskern/deflect/macro_reference.py; or a derivative by each of these.
-struct PowerLaw {
-  double centre_y, centre_x;  // arcsec
-  double ell_y, ell_x;        // imaginary and real part of epsilon
-  double strength;            // B
-  double slope;               // t
-};
-
-}  // namespace macro
 
 // Of n rays (y, x); D is the type of the arrays, the arithmetic is in double precision.
 template <class D>

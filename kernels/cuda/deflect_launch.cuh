@@ -4,18 +4,9 @@
 #include "deflect_adjoint.cuh"
 #include "deflect_tangent.cuh"
 #include "deflect_tile.cuh"
+#include "launch.cuh"
 
 namespace lenskern::cuda {
-
-template <class Call>
-inline cudaError_t launch(cudaStream_t stream, int64_t blocks, void (*kernel)(Call), const Call& call) {
-  if (blocks == 0) return cudaSuccess;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks < INT32_MAX ? blocks : INT32_MAX));
-  config.blockDim = dim3(kThreads);
-  config.stream = stream;
-  return cudaLaunchKernelEx(&config, kernel, call);
-}
 
 template <class Op, class T>
 inline cudaError_t launch_tiles(cudaStream_t stream, TileCall<T> call) {

@@ -5,6 +5,7 @@
 
 #include "deflect.h"
 #include "handlers.h"
+#include "macro.h"
 #include "nnls.h"
 
 namespace py = pybind11;
@@ -24,6 +25,8 @@ PYBIND11_MODULE(_cuda, m) {
       "Newest CUDA version that the installed driver supports, None without a driver.");
   m.def("adjoint_scratch", lenskern::cuda::adjoint_scratch, py::arg("n"), py::arg("N"),
         "Numbers of scratch memory that the adjoint of one lane takes, for n rays and N haloes.");
+  m.def("power_law_scratch", lenskern::cuda::power_law_scratch, py::arg("lanes"), py::arg("n"),
+        "Bytes of scratch memory that the adjoint of power laws takes, for n rays in each lane.");
   m.attr("nnls_most_unknowns") = lenskern::cuda::kMostUnknowns;
   m.def(
       "nnls_shared",

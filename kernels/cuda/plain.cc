@@ -5,6 +5,7 @@
 
 #include "deflect.h"
 #include "handlers.h"
+#include "macro.h"
 #include "nnls.h"
 
 #define LENSKERN_EXPORT extern "C" __attribute__((visibility("default")))
@@ -38,6 +39,9 @@ LENSKERN_EXPORT int lenskern_driver_version() {
 // The functions of numbers, int64 to int64, which plain.py finds by their names.
 LENSKERN_EXPORT int64_t lenskern_adjoint_scratch(int64_t n, int64_t N) {
   return lenskern::cuda::adjoint_scratch(n, N);
+}
+LENSKERN_EXPORT int64_t lenskern_power_law_scratch(int64_t lanes, int64_t n) {
+  return lenskern::cuda::power_law_scratch(lanes, n);
 }
 LENSKERN_EXPORT int64_t lenskern_nnls_most_unknowns() { return lenskern::cuda::kMostUnknowns; }
 LENSKERN_EXPORT int64_t lenskern_nnls_shared(int64_t n) {

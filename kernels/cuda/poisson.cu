@@ -1,5 +1,5 @@
 // Draws from Poisson distributions, an element to a thread, to the bit those of the CPU: kernels/include says how.
-#include "block.cuh"
+#include "launch.cuh"
 #include "lenskern/poisson.h"
 #include "poisson.h"
 
@@ -57,12 +57,7 @@ __global__ void __launch_bounds__(kThreads) draw_all(const __grid_constant__ Dra
 template <class T>
 cudaError_t launch_poisson(cudaStream_t stream, const Draws<T>& draws) {
   const int64_t blocks = (draws.lanes.count * draws.n + kThreads - 1) / kThreads;
-  if (blocks == 0) return cudaSuccess;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks < INT32_MAX ? blocks : INT32_MAX));
-  config.blockDim = dim3(kThreads);
-  config.stream = stream;
-  return cudaLaunchKernelEx(&config, draw_all<T>, draws);
+  return launch(stream, blocks, draw_all<T>, draws);
 }
 template cudaError_t launch_poisson(cudaStream_t, const Draws<float>&);
 template cudaError_t launch_poisson(cudaStream_t, const Draws<double>&);

@@ -6,3 +6,7 @@
 #include "poisson.cu"
 #include "ffi_macro.cc"
 #include "ffi_poisson.cc"
+
+extern "C" int64_t lenskern_power_law_scratch(int64_t lanes, int64_t n) {
+  return lenskern::cuda::power_law_scratch(lanes, n);
+}

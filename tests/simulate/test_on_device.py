@@ -64,7 +64,7 @@ def kernels(monkeypatch):
         monkeypatch.setattr(_ffi, "cuda_status", lambda: here)
         monkeypatch.setattr(backends, "cuda_status", lambda: here)
         monkeypatch.setattr(_ffi, "register_cuda", lambda: None)
-        scratch = types.SimpleNamespace(adjoint_scratch=lambda n, N: N)
+        scratch = types.SimpleNamespace(adjoint_scratch=lambda n, N: N, power_law_scratch=lambda lanes, n: lanes)
         monkeypatch.setattr(_ffi, "load_cuda", lambda: scratch)
 
 
@@ -108,6 +108,41 @@ def test_no_host_in_a_batch(kernels, noise):
     assert all(loops(text)) and choices(text) == 0
     for word in ("callback", "infeed", "outfeed", "stablehlo.send", "stablehlo.recv"):
         assert word not in text, word
+
+
+def total(scene, theta, key):
+    return jnp.sum(simulate.simulate(scene, theta, key, noise=False) ** 2)
+
+
+def pull(scene, theta, key):
+    return jax.grad(total, 1)(scene, theta, key)
+
+
+def push(scene, theta, key):
+    return jax.jvp(lambda theta: total(scene, theta, key), (theta,), (theta,))
+
+
+@pytest.mark.parametrize(("function", "kind"), [(pull, "adjoint"), (push, "tangent")])
+def test_no_host_in_a_batch_of_derivatives(kernels, function, kind):
+    text = lowered(jax.vmap(function, (None, 0, 0)), *operands(70, 64)).as_text()
+    derivatives = {f"lenskern_{name}_{kind}_cuda" for name in ("deflect", "macro")}
+    assert custom_calls(text) == ALLOWED - {"lenskern_poisson_cuda"} | derivatives
+    assert all(loops(text)) and choices(text) == 0
+    assert "callback" not in text
+
+
+def test_no_host_in_the_gradient_of_a_trace(kernels):
+    def loss(model, grid, backend):
+        lens = deflect.planes([0.3], 1.5, UNIVERSE, macros=[(0, model)])
+        return jnp.sum(deflect.trace(lens, grid, backend=backend) ** 2)
+
+    model = jax.tree.map(jnp.asarray, deflect.PowerLaw(slope=2.1))
+    text, reference = (
+        lowered(jax.grad(partial(loss, backend=name), (0, 1)), model, jnp.ones((100, 2))).as_text()
+        for name in (None, "reference")
+    )
+    assert custom_calls(text) == {"lenskern_macro_deflection_cuda", "lenskern_macro_adjoint_cuda"}
+    assert all(loops(text)) and not all(loops(reference))
 
 
 def test_no_host_in_the_example(kernels):
@@ -168,11 +203,15 @@ def test_which_compiled_kernels_run(monkeypatch):
         assert _ffi.compiled_backend(platform, name) is None
 
 
-@pytest.mark.parametrize("source", ["macro.cu", "poisson.cu"])
-def test_resources(cuda_resources, source):
-    kernels = [found for found in cuda_resources(source, "sm_90").values() if found.registers is not None]
-    assert len(kernels) == 2  # float64 and float32
-    assert all(found.registers <= 80 and found.spilled == 0 for found in kernels)
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("source", "count"), [("macro.cu", 4), ("poisson.cu", 1)])
+def test_resources(cuda_resources, source, count, architecture):
+    functions = cuda_resources(source, architecture)
+    kernels = {name: found for name, found in functions.items() if found.registers is not None}
+    assert len(kernels) == 2 * count  # float64 and float32
+    for name, found in kernels.items():
+        most = 80 if "deflect_power_law" in name or "draw_all" in name else 128
+        assert found.registers <= most and found.spilled == 0, name
 
 
 # Of an image of 50 x 50 pixels with 4 x 4 rays each and a margin of 8, float32. A lane has some 41,000 rays; what is

@@ -1,10 +1,12 @@
 """Calls of the CUDA kernels. What these take beside the operands of the primitives is made here, in JAX."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import _ffi
+from .. import _ffi, _primitive
 from .curve import hilbert_order
 from .projection import to_coefficients
 
@@ -51,6 +53,26 @@ def adjoint(parts, rest, shapes, **params):
     shapes = (centre, amplitude, scale, shape, grid, scratch)
     *halos, rays, _ = _call("lenskern_deflect_adjoint_cuda", parts, rest, shapes, **params)
     return [*halos, jnp.zeros(tables.shape, tables.dtype), rays]
+
+
+def power_law_adjoint(grid, parameters, cotangent):
+    """Transpose of the tangent of an elliptical power law.
+
+    Parameters
+    ----------
+    grid, parameters, cotangent : arrays
+        As for `macro_reference.adjoint`, with batch axes.
+
+    Returns
+    -------
+    list of arrays
+        The primitive's results.
+    """
+    batch, n = _primitive.batch_shape((grid, parameters, cotangent), (2, 1, 2)), grid.shape[-2]
+    size = _ffi.load_cuda().power_law_scratch(math.prod(batch), n)
+    shapes = [((*batch, n, 2), grid.dtype), ((*batch, parameters.shape[-1]), grid.dtype), ((size,), jnp.uint8)]
+    results = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+    return jax.ffi.ffi_call("lenskern_macro_adjoint_cuda", results)(grid, parameters, cotangent)[:-1]
 
 
 def _call(target, parts, rest, shapes, *, bounds, tol, **attributes):

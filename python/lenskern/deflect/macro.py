@@ -25,7 +25,7 @@ class Macro:
         ----------
         grid : (..., 2) array
             Positions (y, x) in arcsec.
-        backend : {None, "reference", "cpp"}
+        backend : {None, "reference", "cpp", "cuda"}
             What runs an elliptical power law; None takes the fastest that is available for the platform.
 
         Returns

@@ -6,6 +6,7 @@ import jax
 from jax.interpreters import ad, mlir
 
 from .. import _ffi, _primitive
+from . import cuda
 from . import macro_reference as reference
 
 
@@ -44,11 +45,10 @@ def _choose(target, lane, ndims, platform, *avals, isothermal, backend):
     if backend not in (None, "reference", "cpp", "cuda"):
         raise NotImplementedError(f"backend {backend!r} has no kernel for an elliptical power law; use backend=None")
     compiled = _ffi.compiled_backend(platform, backend)
-    if compiled == "cpp":
-        return jax.ffi.ffi_lowering(target)
-    # The CUDA kernel is of the deflection; its derivatives are the reference's.
-    if compiled == "cuda" and target == _DEFLECTION:
-        return jax.ffi.ffi_lowering(f"{target}_cuda")
+    if compiled == "cuda" and lane is _adjoint_lane:
+        return mlir.lower_fun(cuda.power_law_adjoint)
+    if compiled is not None:
+        return jax.ffi.ffi_lowering({"cpp": target, "cuda": f"{target}_cuda"}[compiled])
     lanes = _primitive.on_lanes(partial(lane, isothermal=isothermal), ndims, sequential=platform == "cpu")
     return mlir.lower_fun(lanes)
 
@@ -61,10 +61,9 @@ def _batched(target, lane, ndims, results):
 
 
 _NDIMS = (2, 1)
-_DEFLECTION = "lenskern_macro_deflection"
 
 # Rays and parameters to the deflection.
-deflection_p = _batched(_DEFLECTION, _deflection_lane, _NDIMS, (0,))
+deflection_p = _batched("lenskern_macro_deflection", _deflection_lane, _NDIMS, (0,))
 
 # Rays, parameters and their tangents to the tangent of the deflection; linear in the tangents.
 tangent_p = _batched("lenskern_macro_tangent", _tangent_lane, (*_NDIMS, *_NDIMS), (0,))

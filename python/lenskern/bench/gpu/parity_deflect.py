@@ -73,6 +73,8 @@ def programs(dtype, small, derivatives=True):
     yield "far field, vmap over haloes", partial(_mapped, (0, None)), (two, fine), near
     radii, slopes = jnp.asarray([0.8, 1.2, 1.5], dtype), jnp.asarray([1.7, 2.0, 2.4], dtype)
     yield "power law, batch 3", _power_laws, (radii, slopes, grid), near
+    yield "power law, gradient, batch 3", _power_law_gradients, (radii, slopes, grid, weights), slope
+    yield "power law, tangent, batch 3", _power_law_tangents, (radii, slopes, grid, weights), slope
     if dtype == "float64":
         table = _table(rng)
         yield "radial tables", partial(_field, "deflection"), (table, grid), 1e-11
@@ -182,6 +184,18 @@ def _power_laws(backend, radii, slopes, grid):
         return lens.deflection(grid, backend=backend)
 
     return jax.vmap(deflection)(radii, slopes)
+
+
+def _power_law_gradients(backend, radii, slopes, grid, weights):
+    def total(radii, slopes, grid):
+        return jnp.sum(weights * _power_laws(backend, radii, slopes, grid))
+
+    return jax.grad(total, (0, 1, 2))(radii, slopes, grid)
+
+
+def _power_law_tangents(backend, radii, slopes, grid, along):
+    function = partial(_power_laws, backend)
+    return jax.jvp(function, (radii, slopes, grid), (radii, slopes, along))[1]
 
 
 def _trace(backend, planes, grid):
