@@ -81,6 +81,17 @@ def test_records_of_a_case(monkeypatch):
     assert ours["figure_s"] == 2.75 and ours["pixels"] == 9
 
 
+def test_triangles_count_in_any_order():
+    collections = pytest.importorskip("matplotlib.collections")
+    rng = np.random.default_rng(0)
+    triangles, values, order = rng.random((20, 3, 2)), rng.random(20), rng.permutation(20)
+    first = collections.PolyCollection(triangles, array=values)
+    again = collections.PolyCollection(triangles[order][:, [1, 2, 0]], array=values[order])
+    assert np.array_equal(visualize.values_of(first), visualize.values_of(again))
+    other = collections.PolyCollection(triangles, array=values[order])
+    assert not np.array_equal(visualize.values_of(first), visualize.values_of(other))
+
+
 def test_bad_options(capsys):
     arguments = type("Arguments", (), {"cases": "imaging-mge", "updates": 1, "quick": True, "json": None})
     assert visualize.run(arguments) == 2

@@ -237,13 +237,26 @@ def drawn():
         for panel, axes in enumerate(figure.axes):
             for n, artist in enumerate([*axes.images, *axes.collections]):
                 if artist.get_array() is not None:
-                    found[number, panel, f"values {n}"] = np.ma.filled(np.ma.asarray(artist.get_array(), float), np.nan)
+                    found[number, panel, f"values {n}"] = values_of(artist)
             for n, line in enumerate(axes.lines):
                 found[number, panel, f"line {n}"] = np.asarray(line.get_xydata(), float)
         return save(figure, *args, **kwargs)
 
     with _attributes(fit_imaging_plots, save_figure=keep):
         yield found
+
+
+def values_of(artist):
+    """What an image or a collection shows, NaN where it is masked.
+
+    Triangles come in an order that depends on rounding; here they are in that of their centres.
+    """
+    values = np.ma.filled(np.ma.asarray(artist.get_array(), float), np.nan)
+    paths = artist.get_paths() if hasattr(artist, "get_paths") else []
+    if values.ndim != 1 or len(paths) != values.size:
+        return values
+    centres = np.array([path.vertices[:3].mean(axis=0) for path in paths])
+    return values[np.lexsort(np.round(centres, 9).T)]
 
 
 def difference(ours, theirs):
