@@ -17,7 +17,7 @@ PACKAGES = ("jaxtronomy", "paltax")
 def add_arguments(parser):
     """Add the options of this command to an argparse parser."""
     parser.add_argument("--json", metavar="FILE", help="write the records here")
-    parser.add_argument("--batches", default="1,16", help="of 1,16,256, separated by commas; 256 is long")
+    parser.add_argument("--batches", default="1,16", help="of 1,16,256,1024, separated by commas; from 256 on long")
     parser.add_argument("--over-sampling", default="1,4", help="of 1,4, separated by commas")
     parser.add_argument("--runs", type=int, default=5, help="measured runs of each system, at least 5")
     parser.add_argument("--limit", type=float, default=20.0, help="seconds after which a system is not run again")
@@ -27,7 +27,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Measure and print; returns the exit code."""
-    batches = map(int, choices("--batches", arguments.batches, ("1", "16", "256")))
+    batches = map(int, choices("--batches", arguments.batches, ("1", "16", "256", "1024")))
     factors = [int(n) for n in choices("--over-sampling", arguments.over_sampling, ("1", "4"))]
     size = {"side": 16, "haloes": 6} if arguments.quick else {}
     cases = [Case(over_sampling, batch, **size) for batch in batches for over_sampling in factors]

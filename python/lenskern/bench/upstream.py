@@ -36,7 +36,7 @@ class Tests:
             shutil.copytree(clones / self.repository / self.package, Path(folder) / self.package)
             found = Path(folder) / "outcomes.xml"
             paths = [f"{self.package}/{path}" for path in self.paths]
-            options = ["-q", "-p", "no:cacheprovider", f"--junitxml={found}"]
+            options = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", f"--junitxml={found}"]
             command = [sys.executable, "-m", "pytest", *options, *(p for p in paths if (Path(folder) / p).exists())]
             try:
                 done = subprocess.run(
@@ -185,17 +185,18 @@ def _environment(system):
 
 def _outcome(case, folder):
     """Name of a test of a JUnit file, with its outcome and the reason."""
-    name = f"{case.get('classname')}::{case.get('name')}"
+    name = "::".join(filter(None, (case.get("classname"), case.get("name"))))
     for kind, outcome in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
         part = case.find(kind)
         if part is not None:
-            return name, (outcome, _reason(part.get("message") or "", folder))
+            message = part.get("message") or ""
+            return name, (outcome, _reason(part.text or "" if message == "collection failure" else message, folder))
     return name, ("passed", "")
 
 
 def _reason(message, folder):
     """What a traceback or a message ends or begins with, in a line without the folder of the run."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [line.strip().removeprefix("E   ") for line in message.splitlines() if line.strip()]
     errors = [line for line in lines if line.partition(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
     line = (errors[-1] if errors else lines[0] if lines else "no message").replace(f"{folder}/", "")
     return line if len(line) <= 160 else line[:157] + "..."
