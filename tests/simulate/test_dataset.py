@@ -54,8 +54,11 @@ def whole(folder):
     return dataset.DataSet(folder / "whole.zarr")
 
 
-def command(folder, out, *options, devices=1):
-    """The command line in a process of its own; what it compiles is kept for the next."""
+def command(folder, out, *options, devices=1, sigint=signal.SIG_DFL):
+    """The command line in a process of its own; what it compiles is kept for the next.
+
+    A process inherits whether SIGINT is ignored, as by everything in the background of a script.
+    """
     environ = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
@@ -63,7 +66,9 @@ def command(folder, out, *options, devices=1):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     arguments = ["-m", "lenskern", "simulate", "toy.yaml", "--out", out, *map(str, options)]
-    return subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
+    start = f"import os, signal, sys; signal.signal(signal.SIGINT, {sigint:d}); os.execv(sys.executable, sys.argv[1:])"
+    arguments = [sys.executable, "-c", start, sys.executable, *arguments]
+    return subprocess.Popen(arguments, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
 
 
 def files(data):
@@ -144,6 +149,15 @@ def test_terminated_it_ends_its_chunk_and_goes_on_later(folder, whole):
     data = dataset.DataSet(out)
     there = min(N // data.chunk, data.missing()[0]) * data.chunk
     np.testing.assert_array_equal(data.image[:there], whole.image[:there])
+
+
+def test_a_signal_that_is_ignored_does_not_end_it(folder, whole):
+    process = command(folder, "ignored.zarr", "--n", N, "--quiet", sigint=signal.SIG_IGN)
+    while process.poll() is None and not list((folder / "ignored.zarr").glob("image/c/*/0/0")):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert files(dataset.DataSet(folder / "ignored.zarr")) == files(whole)
 
 
 def test_eight_devices_give_the_same_images(folder, whole):

@@ -238,7 +238,8 @@ def _first_signal():
     # Signals are for the main thread, and handlers from outside Python cannot be put back.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not None:
+            # One that the process ignores, as under nohup, stays ignored.
+            if signal.getsignal(number) not in (None, signal.SIG_IGN):
                 previous[number] = signal.signal(number, note)
     try:
         yield received
