@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lenskern.convolve.fourier import matrices
+from lenskern.convolve import fourier
 
 try:
     from jax.experimental import pallas
@@ -70,10 +70,7 @@ def convolve(image, transform, *, transposed=False, interpret=False):
     if lanes == 0:
         return (jnp.zeros(out.shape, out.dtype),)
     tall, wide = (max(16, pallas.next_power_of_2(n)) for n in (height, width))
-    by_row, by_column, scale = matrices(tall, wide, transform.shape[1:], image.dtype, ROWS, FREQUENCIES)
-    padding = [(0, 0), *((0, n - m) for n, m in zip(scale.shape, transform.shape[1:], strict=True))]
-    scaled = jnp.pad(transform, padding) * scale
-    parts = scaled.real, -scaled.imag if transposed else scaled.imag
+    parts, by_row, by_column = fourier.operands(tall, wide, transform, image.dtype, ROWS, FREQUENCIES, transposed)
     operands = image, *parts, *by_row, *by_column
 
     def block(a):

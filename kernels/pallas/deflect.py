@@ -8,6 +8,7 @@ from jax import lax
 
 from lenskern.deflect.pair import field, marked
 from lenskern.deflect.profiles import Profile
+from lenskern.deflect.reference import COMPONENTS
 
 try:
     from jax.experimental import pallas
@@ -17,7 +18,6 @@ except ImportError as error:  # deprecated in JAX, and missing from some builds 
 else:
     MISSING = None
 
-COMPONENTS = {"deflection": 2, "convergence": 1, "potential": 1, "jacobian": 3}
 # Of a program; a thread has one ray. More would share no work, and 100 x 100 rays would leave multiprocessors idle.
 RAYS, WARPS = 64, 2
 

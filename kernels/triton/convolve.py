@@ -7,7 +7,7 @@ the result passes through memory more than once.
 import jax
 import jax.numpy as jnp
 
-from lenskern.convolve.fourier import matrices
+from lenskern.convolve import fourier
 
 from . import launch
 
@@ -55,10 +55,7 @@ def convolve(image, transform, *, transposed=False):
     from .convolve_kernel import convolve_images
 
     tall, wide = (max(16, 1 << (n - 1).bit_length()) for n in (height, width))
-    by_row, by_column, scale = matrices(tall, wide, transform.shape[1:], image.dtype, ROWS, FREQUENCIES)
-    padding = [(0, 0), *((0, n - m) for n, m in zip(scale.shape, transform.shape[1:], strict=True))]
-    scaled = jnp.pad(transform, padding) * scale
-    parts = scaled.real, -scaled.imag if transposed else scaled.imag
+    parts, by_row, by_column = fourier.operands(tall, wide, transform, image.dtype, ROWS, FREQUENCIES, transposed)
     return (
         launch.call(
             convolve_images,
@@ -74,8 +71,8 @@ def convolve(image, transform, *, transposed=False):
             LANES=tuple(int(a.shape[0] == lanes and lanes > 1) for a in (image, transform)),
             TALL=tall,
             WIDE=wide,
-            HIGH=scale.shape[0],
-            LOW=scale.shape[1],
+            HIGH=by_row[0].shape[0],
+            LOW=by_column[0].shape[1],
             FREQUENCIES=FREQUENCIES,
             ROWS=ROWS,
             COLUMNS=COLUMNS,

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from lenskern.deflect.pair import field, marked
 from lenskern.deflect.profiles import Profile
+from lenskern.deflect.reference import COMPONENTS
 
 from . import elementwise, launch
 
-COMPONENTS = {"deflection": 2, "convergence": 1, "potential": 1, "jacobian": 3}
 # Of a program; a thread has one ray. More would share no work, and 100 x 100 rays would leave multiprocessors idle.
 TILE, WARPS = 64, 2
 
