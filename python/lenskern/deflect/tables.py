@@ -143,7 +143,8 @@ def potential(tables, index, u):
     before = first[:, None] + jnp.cumsum(totals, -1) - totals
     inside = before[index, segment] + _clenshaw(pieces[index, segment], t) * jnp.asarray(starts)[segment]
     last = coefficients[:, -1].sum(-1) * np.exp(tables.ln_u_max).astype(dtype)
-    return (inside + first[index] * jnp.expm1((1 + power[index]) * low) + last[index] * high) / 2
+    below = first[index] * jnp.exp((1 + power[index]) * low)
+    return (jnp.where(low < 0, below, inside) + last[index] * high) / 2
 
 
 def from_mean_convergence(function, *parameters, x_min=X_MIN, x_max=X_MAX, segments=SEGMENTS, points=POINTS):
