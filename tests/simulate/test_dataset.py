@@ -160,6 +160,23 @@ def test_a_signal_that_is_ignored_does_not_end_it(folder, whole):
     assert files(dataset.DataSet(folder / "ignored.zarr")) == files(whole)
 
 
+def test_images_that_a_signal_left_out_do_not_count(folder, whole, monkeypatch):
+    write = store.DataSet.write
+
+    def write_and_signal(*arguments):
+        write(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        monkeypatch.setattr(store.DataSet, "write", write_and_signal)
+        done = dataset.fill(folder / "toy.yaml", folder / "interrupted.zarr", N, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    data = dataset.DataSet(folder / "interrupted.zarr")
+    assert 0 < done.simulated == data.chunk * (data.chunks - len(data.missing())) < N
+
+
 def test_eight_devices_give_the_same_images(folder, whole):
     process = command(folder, "eight.zarr", "--n", N, "--quiet", devices=8)
     assert process.wait() == 0, process.stderr.read()

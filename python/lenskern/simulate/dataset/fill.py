@@ -97,7 +97,7 @@ def fill(config, out, n, *, seed=None, scheduler=None, devices=None, progress=Tr
     with data.locked():
         data.resize(n)
         missing, start = data.missing(), time.perf_counter()
-        left = sum(stop - first for first, stop in map(data.bounds, missing))
+        left = _images(data, missing)
         with _bar(n, n - left, progress) as bar:
             if scheduler is not None:
                 from .cluster import run_on_cluster
@@ -110,8 +110,15 @@ def fill(config, out, n, *, seed=None, scheduler=None, devices=None, progress=Tr
                 with deterministic(recipe.dtype):
                     simulate_chunks(recipe, program(recipe, devices), len(devices), data, missing, bar.update)
         seconds, status = time.perf_counter() - start, data.status[:]
+        # Not all, where a signal came and its handler let the program go on.
+        simulated = left - _images(data, data.missing())
     counts = {code: int((status == code).sum()) for code in ImageStatus}
-    return Filled(data.path, n, left, seconds, counts[ImageStatus.NOT_FINITE], counts[ImageStatus.OVERFLOW])
+    return Filled(data.path, n, simulated, seconds, counts[ImageStatus.NOT_FINITE], counts[ImageStatus.OVERFLOW])
+
+
+def _images(data, chunks):
+    """Number of images in some chunks."""
+    return sum(stop - first for first, stop in map(data.bounds, chunks))
 
 
 def open_set(config, out, n):
