@@ -45,18 +45,45 @@ def compile_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def emulate(compile_once):
+def cxx():
+    """Path of the C++ compiler."""
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    return compiler
+
+
+@pytest.fixture
+def run_sanitized(cxx, tmp_path):
+    """Builds a program of this repository with a sanitizer of the compiler, runs it, and demands that it succeeds."""
+
+    def run(sanitizer, sources, folders, arguments=(), timeout=400):
+        program = tmp_path / "sanitized"
+        flags = ["-std=c++20", "-O1", "-g", "-w", f"-fsanitize={sanitizer}", "-pthread"]
+        flags += [f"-I{ROOT / folder}" for folder in folders]
+        command = [cxx, *flags, *(str(ROOT / source) for source in sources), "-o", str(program)]
+        built = subprocess.run(command, capture_output=True, text=True)
+        if built.returncode != 0 and "sanit" in built.stderr:
+            pytest.skip(f"{cxx} has no runtime for -fsanitize={sanitizer}")
+        assert built.returncode == 0, built.stderr
+        ran = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=timeout)
+        if "unexpected memory mapping" in ran.stderr:
+            pytest.skip("ThreadSanitizer does not run in this address-space layout")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def emulate(cxx, compile_once):
     """Compiles a file of tests/cuda, the CUDA kernels of an operation for the CPU, and registers its handlers there."""
 
     def build(source, targets):
-        compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-        if compiler is None:
-            pytest.skip("no C++ compiler")
         folders = (ROOT / "tests/cuda", ROOT / "kernels/include", ROOT / "kernels/cuda", jax.ffi.include_dir())
         # Fibers jump between stacks, which fortified jumps forbid.
         flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE"]
         flags += [f"-I{folder}" for folder in folders]
-        library, _ = compile_once([compiler, *flags, str(ROOT / "tests/cuda" / source)])
+        library, _ = compile_once([cxx, *flags, str(ROOT / "tests/cuda" / source)])
         loaded = ctypes.CDLL(str(library))
         for target, symbol in targets.items():
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, symbol)), platform="cpu")

@@ -3,11 +3,7 @@
 The C++ compiler compiles their sources with what they use of CUDA, and they take the place of the CPU's kernels.
 """
 
-import os
-import shutil
-import subprocess
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +13,6 @@ import pytest
 from lenskern import backends, nnls
 from lenskern.nnls import Status, cuda
 
-ROOT = Path(__file__).resolve().parents[2]
 # The kernels of the CPU, which the reference is compared with elsewhere, compile nothing.
 ORACLE = "cpp" if backends.availability("cpp").available else "reference"
 # Around the columns of a panel, the threads of a warp, and the sizes at which a block gets more threads.
@@ -166,20 +161,7 @@ def test_large_problems_are_refused():
         jax.jit(solve).lower(*shapes)
 
 
-def test_threads_do_not_race(tmp_path):
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    program = tmp_path / "nnls_race"
-    folders = [f"-I{ROOT / folder}" for folder in ("tests/cuda", "kernels/include", "kernels/cuda")]
-    flags = ["-std=c++20", "-O1", "-g", "-w", "-fsanitize=thread", "-pthread", *folders]
-    command = [compiler, *flags, str(ROOT / "tests/cuda/nnls_race.cc"), "-o", str(program)]
-    built = subprocess.run(command, capture_output=True, text=True)
-    if built.returncode != 0 and "sanit" in built.stderr:
-        pytest.skip(f"{compiler} has no runtime for -fsanitize=thread")
-    assert built.returncode == 0, built.stderr
+def test_threads_do_not_race(run_sanitized):
+    folders = ["tests/cuda", "kernels/include", "kernels/cuda"]
     # Threads of one warp, and of two.
-    ran = subprocess.run([str(program), "13", "36"], capture_output=True, text=True, timeout=400)
-    if "unexpected memory mapping" in ran.stderr:
-        pytest.skip("ThreadSanitizer does not run in this address-space layout")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    run_sanitized("thread", ["tests/cuda/nnls_race.cc"], folders, ["13", "36"])

@@ -3,11 +3,7 @@
 What all kernels have in common is tested in test_cuda.py.
 """
 
-import os
-import shutil
-import subprocess
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,7 +12,6 @@ import pytest
 from lenskern import _ffi, backends, nnls
 from lenskern.nnls import Status
 
-ROOT = Path(__file__).resolve().parents[2]
 ORACLE = "cpp" if backends.availability("cpp").available else "reference"
 
 
@@ -133,19 +128,6 @@ def test_gradient(processors, make_systems):
         close(a, b, 1e-8)
 
 
-def test_blocks_do_not_race(tmp_path):
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    program = tmp_path / "nnls_large_race"
-    folders = [f"-I{ROOT / folder}" for folder in ("tests/cuda", "kernels/include", "kernels/cuda")]
-    flags = ["-std=c++20", "-O1", "-w", "-fsanitize=thread", "-pthread", *folders]
-    command = [compiler, *flags, str(ROOT / "tests/cuda/nnls_large_race.cc"), "-o", str(program)]
-    built = subprocess.run(command, capture_output=True, text=True)
-    if built.returncode != 0 and "sanit" in built.stderr:
-        pytest.skip(f"{compiler} has no runtime for -fsanitize=thread")
-    assert built.returncode == 0, built.stderr
-    ran = subprocess.run([str(program)], capture_output=True, text=True, timeout=400)
-    if "unexpected memory mapping" in ran.stderr:
-        pytest.skip("ThreadSanitizer does not run in this address-space layout")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+def test_blocks_do_not_race(run_sanitized):
+    folders = ["tests/cuda", "kernels/include", "kernels/cuda"]
+    run_sanitized("thread", ["tests/cuda/nnls_large_race.cc"], folders)
