@@ -1,7 +1,5 @@
 """``python -m lenskern.bench accuracy``: deflection, convergence and shear of every halo profile against 40 digits."""
 
-from importlib import metadata
-
 import numpy as np
 
 from lenskern.bench import report
@@ -44,8 +42,7 @@ def run(arguments):
     """Measure, print and write; returns the exit code."""
     records = measure(arguments.points, arguments.shapes, with_peers=not arguments.no_peers)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 
@@ -136,7 +133,7 @@ def measure(points=20, shapes=8, with_peers=True, profiles=tuple(SHAPES)):
 
 def _cell(profile, ranges, at, x, loaded):
     """Records of all systems for one range of the shape parameters."""
-    records, exact, versions = [], {}, _versions()
+    records, exact, versions = [], {}, report.versions(("lenstronomy", "jaxtronomy"))
     for system, backend, dtype, offered in loaded:
         # others ask for a core that is not zero
         if profile not in offered or (0 in ranges and system.name != "lenskern"):
@@ -166,16 +163,6 @@ def _cell(profile, ranges, at, x, loaded):
             )
         )
     return records
-
-
-def _versions():
-    found = report.versions()
-    for package in ("lenstronomy", "jaxtronomy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def _reference(profile, x, at):

@@ -52,8 +52,7 @@ def run(arguments):
                 continue
             found = measure(case, size, arguments.batch, arguments.runs, gradients=not arguments.no_gradients)
             records += [record | {"quick": arguments.quick} for record in found]
-            if arguments.json:
-                report.write(arguments.json, records)
+            report.write(arguments.json, records)
     print(text(records))
     return 0
 

@@ -24,8 +24,7 @@ def run(arguments):
         return 1
     records = measure([int(size) for size in arguments.sizes.split(",")], arguments.runs)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 

@@ -63,8 +63,7 @@ def run(arguments):
     with jax.enable_x64(True):
         records = measure(cases, arguments.runs, not arguments.no_peers, 0.001 if arguments.quick else 0.02)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 

@@ -37,8 +37,7 @@ def run(arguments):
             return 1
         found = measure(arguments.config, out, arguments.n, arguments.kills, arguments.sample, arguments.seed)
     print(text([found]))
-    if arguments.json:
-        report.write(arguments.json, [found])
+    report.write(arguments.json, [found])
     return int(not found["passed"])
 
 

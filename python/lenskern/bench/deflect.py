@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from functools import partial
-from importlib import metadata
 
 import jax
 import numpy as np
@@ -56,12 +55,7 @@ def run(arguments):
         packages = {system.name for system in deflect_systems.systems()}
         if arguments.systems:
             packages = choices("--systems", arguments.systems, packages)
-
-        def keep(records):
-            # After every case: a peer may yet take all memory.
-            if arguments.json:
-                report.write(arguments.json, records)
-
+        keep = partial(report.write, arguments.json)  # after every case: a peer may yet take all memory
         records = measure(cases, arguments.runs, packages, not arguments.no_memory, rest, arguments.limit, keep)
     print(text(records))
     return 0
@@ -237,16 +231,9 @@ def _record(case, system, rates, **fields):
         # float32 rays are summed in float64 too
         floor_s=flops / rates.double if direct else None,
         dgemm_flops=rates.double,
-        versions=report.versions() | {name: _version(name) for name in deflect_systems.PACKAGES},
+        versions=report.versions(deflect_systems.PACKAGES),
         **fields,
     )
-
-
-def _version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def text(records):

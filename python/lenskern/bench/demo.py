@@ -35,8 +35,7 @@ def main(argv=None):
     print(text(records))
     figure.draw(shown, arguments.out)
     print(f"\nimages, residuals and reconstructed sources: {arguments.out}")
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 

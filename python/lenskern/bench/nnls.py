@@ -40,8 +40,7 @@ def run(arguments):
     with jax.enable_x64(True):
         records = measure(wanted, backends, arguments.runs, arguments.problems, with_peers=not arguments.no_peers)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 

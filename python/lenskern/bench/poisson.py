@@ -26,8 +26,7 @@ def run(arguments):
     with jax.enable_x64(True):
         records = measure([float(rate) for rate in rates], [int(batch) for batch in batches], arguments.runs)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 

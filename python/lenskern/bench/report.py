@@ -78,10 +78,10 @@ def _cpu_model():
     return names[0] if names else platform.machine()
 
 
-def versions():
-    """Versions of Python and of the packages that matter, None for those that are not installed."""
+def versions(others=()):
+    """Versions of Python, of the packages that matter and of others, None for those that are not installed."""
     found = {"python": platform.python_version()}
-    for package in ("lenskern", "jax", "jaxlib", "numpy", "scipy", "jaxnnls", "autolens"):
+    for package in ("lenskern", "jax", "jaxlib", "numpy", "scipy", "jaxnnls", "autolens", *others):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -90,7 +90,9 @@ def versions():
 
 
 def write(path, records):
-    """Write the records as JSON, infinity and NaN as null; the folder is made if it is not there."""
+    """Write the records as JSON, infinity and NaN as null, in a folder that is made if need be; nothing for no path."""
+    if not path:
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(finite(records), indent=1, allow_nan=False) + "\n")

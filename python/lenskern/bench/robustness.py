@@ -34,8 +34,7 @@ def run(arguments):
     with jax.enable_x64(True):
         records = measure(kinds, arguments.count, arguments.first, backend, not arguments.no_peers)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return int(any(dishonest(r) for r in records))
 
 

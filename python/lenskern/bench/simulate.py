@@ -1,7 +1,6 @@
 """``python -m lenskern.bench simulate``: noisy images of lenses with a thousand haloes, beside other simulators."""
 
 from functools import partial
-from importlib import metadata
 
 import jax
 import numpy as np
@@ -31,12 +30,7 @@ def run(arguments):
     factors = [int(n) for n in choices("--over-sampling", arguments.over_sampling, ("1", "4"))]
     size = {"side": 16, "haloes": 6} if arguments.quick else {}
     cases = [Case(over_sampling, batch, **size) for batch in batches for over_sampling in factors]
-
-    def keep(records):
-        # After every case: a peer may yet take all memory.
-        if arguments.json:
-            report.write(arguments.json, records)
-
+    keep = partial(report.write, arguments.json)  # after every case: a peer may yet take all memory
     with jax.enable_x64(True):
         rest = 0.01 if arguments.quick else 0.3
         records = measure(cases, arguments.runs, not arguments.no_peers, rest, arguments.limit, keep)
@@ -129,16 +123,9 @@ def _record(case, system, **fields):
         tol=system.tol,
         batch=case.batch,
         over_sampling=case.over_sampling,
-        versions=report.versions() | {name: _version(name) for name in PACKAGES},
+        versions=report.versions(PACKAGES),
         **fields,
     )
-
-
-def _version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def text(records):

@@ -56,8 +56,7 @@ def run(arguments):
         systems = [s for kind in kinds for s in systems_of(kind, arguments.count, arguments.problems)]
         records = measure(systems, settings(), not arguments.no_peers)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     if arguments.markdown:
         Path(arguments.markdown).write_text(text(records, markdown=True) + "\n")
     return 0

@@ -28,8 +28,7 @@ def run(arguments):
     """Measure and print; returns the exit code."""
     with jax.enable_x64(True):
         records = measure(QUICK if arguments.quick else FULL, arguments.runs)
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     print(text(records))
     return 0
 

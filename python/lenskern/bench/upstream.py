@@ -11,10 +11,12 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lenskern.bench import report
 from lenskern.bench.nnls import choices
+from lenskern.interop.probe.api import FLAG
 
 INSTALL = "pip install 'lenskern[autolens]'"
 WORKSPACE = "autolens_workspace_test"
@@ -38,14 +40,9 @@ class Tests:
             paths = [f"{self.package}/{path}" for path in self.paths]
             options = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", f"--junitxml={found}"]
             command = [sys.executable, "-m", "pytest", *options, *(p for p in paths if (Path(folder) / p).exists())]
-            try:
-                done = subprocess.run(
-                    command, cwd=folder, env=_environment(system), timeout=limit, capture_output=True, text=True
-                )
-            except subprocess.TimeoutExpired:
-                return {self.package: ("failed", f"did not end in {limit:g} s")}
+            failure = _run(command, folder, _environment(system), limit)
             if not found.exists():
-                return {self.package: ("failed", f"pytest wrote no outcomes: {_reason(done.stderr, folder)}")}
+                return {self.package: ("failed", failure or "pytest wrote no outcomes")}
             return dict(_outcome(case, folder) for case in ElementTree.parse(found).iter("testcase"))
 
 
@@ -69,13 +66,8 @@ class Scripts:
             return "skipped", "not in this version of the workspace"
         # They import each other from the root of the workspace.
         environment = _environment(system) | {"PYTHONPATH": str(workspace)}
-        try:
-            done = subprocess.run(
-                [sys.executable, script], cwd=workspace, env=environment, timeout=limit, capture_output=True, text=True
-            )
-        except subprocess.TimeoutExpired:
-            return "failed", f"did not end in {limit:g} s"
-        return ("passed", "") if done.returncode == 0 else ("failed", _reason(done.stderr, str(workspace)))
+        failure = _run([sys.executable, script], workspace, environment, limit)
+        return ("failed", failure) if failure else ("passed", "")
 
 
 # What touches the solution of inversions, dark profiles and tracing through several planes.
@@ -118,11 +110,7 @@ def run(arguments):
         print(f"{arguments.clones}: expected a clone of {', '.join(missing)}: {where}", file=sys.stderr)
         return 2
 
-    def keep(records):
-        if arguments.json:
-            report.write(arguments.json, records)
-
-    records = measure(arguments.clones, groups, arguments.limit, keep)
+    records = measure(arguments.clones, groups, arguments.limit, partial(report.write, arguments.json))
     print(text(records))
     return int(any(_lost(pair) for pair in _pairs(records).values()))
 
@@ -175,11 +163,20 @@ def measure(clones, groups, limit=900.0, keep=lambda records: None):
     return records
 
 
+def _run(command, folder, environment, limit):
+    """Run a command in a folder; returns why it failed, or None."""
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, timeout=limit, capture_output=True, text=True)
+    except subprocess.TimeoutExpired:
+        return f"did not end in {limit:g} s"
+    return _reason(done.stderr, folder) if done.returncode else None
+
+
 def _environment(system):
     """Environment of a child: that of this process, with lenskern registered or not."""
     environment = {key: value for key, value in os.environ.items() if key not in ("LENSKERN_AUTOLENS", "PYTHONPATH")}
     # Without this flag, which LENSKERN_AUTOLENS sets too, a batch of likelihoods may wait for ever.
-    environment |= {"MPLBACKEND": "Agg", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    environment |= {"MPLBACKEND": "Agg", "XLA_FLAGS": FLAG}
     return environment | ({"LENSKERN_AUTOLENS": "1"} if system == "lenskern" else {})
 
 

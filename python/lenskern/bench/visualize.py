@@ -44,8 +44,7 @@ def run(arguments):
     single_threaded_pool()
     records = measure(cases, arguments.updates, arguments.quick)
     print(text(records))
-    if arguments.json:
-        report.write(arguments.json, records)
+    report.write(arguments.json, records)
     return 0
 
 
