@@ -84,6 +84,7 @@ def comoving_distance(cosmology, z):
     return comoving_distance_between(cosmology, 0.0, z)
 
 
+@jax.jit  # operation by operation it takes seconds
 def comoving_distance_between(cosmology, z1, z2):
     """Line-of-sight comoving distance from z1 to z2 in Mpc; negative for z2 < z1.
 
@@ -124,6 +125,7 @@ def transverse_comoving_distance(cosmology, z):
     return transverse_comoving_distance_between(cosmology, 0.0, z)
 
 
+@jax.jit
 def transverse_comoving_distance_between(cosmology, z1, z2):
     """Transverse comoving distance in Mpc at z2 as seen from z1.
 

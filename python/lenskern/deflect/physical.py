@@ -1,6 +1,7 @@
 """Haloes from masses and concentrations, and the mass sheets that make up for them."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -72,6 +73,11 @@ def m200_scales(
         Of the shape that the arguments broadcast to.
     """
     cosmology = _world(cosmology, redshift, redshift_source)
+    return _m200_scales(mass, concentration, redshift, redshift_source, cosmology, tau, core_fraction, profile)
+
+
+@partial(jax.jit, static_argnames="profile")  # operation by operation it takes seconds
+def _m200_scales(mass, concentration, redshift, redshift_source, cosmology, tau, core_fraction, profile):
     density = _cosmology.critical_density(cosmology, redshift)
     r200 = jnp.cbrt(mass / (200 * density * (4 * math.pi / 3)))
     scale = r200 / concentration
@@ -260,16 +266,21 @@ def _enclosed(profile, c, tau, b):
             log = jnp.log1p(c) - jnp.log1p((c / tau) ** 2) / 2
             return t2 / (t2 + 1) ** 2 * ((t2 - 1) * log + 2 * tau * jnp.atan2(c, tau) - (t2 + 1) * c / (1 + c))
         case "cnfw":
-            return _quadrature(lambda y, b, _: 1 / ((y + b) * (1 + y) ** 2), c, b, 1.0)
+            return _quadrature(_cusp_density, c, b, 1.0)
         case "tnfwc":
             return _quadrature(_core_density, c, b, tau)
     raise ValueError(f"profile: got {profile!r}, expected 'nfw', 'tnfw', 'cnfw' or 'tnfwc'")
+
+
+def _cusp_density(y, b, tau):
+    return 1 / ((y + b) * (1 + y) ** 2)
 
 
 def _core_density(y, b, tau):
     return 1 / (jnp.hypot(y, b) * (1 + y**2) * (1 + (y / tau) ** 2))
 
 
+@partial(jax.jit, static_argnames=("density", "panels"))
 def _quadrature(density, c, b, tau, panels=_PANELS):
     """∫₀ᶜ ρ y² dy. The closed forms are 0/0 at b = 1, τ = 1 and b = τ; this has no such places."""
     dtype = jnp.result_type(c, b, tau, 0.0)

@@ -249,6 +249,7 @@ def effective_cross_section(rho_s, scale_radius, cross_section, exponent, refere
     return cross_section * (reference_speed / speed) ** exponent * jnp.where(jnp.asarray(exponent) < 8, mean, jnp.nan)
 
 
+@jax.jit
 def interaction_radius(rho_s, scale_radius, cross_section, age):
     """r₁ at which a particle of an NFW halo has scattered once, (σ/m) ρ v t = 1.
 

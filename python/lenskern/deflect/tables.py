@@ -75,6 +75,7 @@ class RadialTables:
         return dataclasses.replace(self, values=jnp.concatenate([self.values, other.values], -3))
 
 
+@jax.jit
 def evaluate(tables, index, u):
     """Mean convergence g(u).
 
@@ -94,6 +95,7 @@ def evaluate(tables, index, u):
     return value
 
 
+@jax.jit
 def convergence(tables, index, u):
     """Convergence k(u) = g + dg/d(ln u), 0 above the range of the table.
 
@@ -112,6 +114,7 @@ def convergence(tables, index, u):
     return value + slope
 
 
+@jax.jit
 def potential(tables, index, u):
     """Potential w(u) = ½ ∫₀ᵘ g du'.
 

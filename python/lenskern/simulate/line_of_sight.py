@@ -222,6 +222,7 @@ class LineOfSight:
         numbers = jax.vmap(lambda lane: self._table(lane[0]).numbers().sum())(self._lanes())
         return self.amplitude * self.region.area() * self.stretch**2 * numbers
 
+    @jax.jit  # operation by operation it takes half a minute
     def draw(self, key):
         """Draw a population.
 
@@ -291,7 +292,7 @@ def plane_redshifts(lens_redshift, source_redshift, cosmology, planes=8):
     """
     lens_redshift, source_redshift = check_redshifts(lens_redshift, source_redshift)
     cosmology, planes = check_cosmology(cosmology), _checks.positive_int("planes", planes)
-    lens, source = map(float, _comoving_distance(cosmology, np.array([lens_redshift, source_redshift])))
+    lens, source = map(float, distances.comoving_distance(cosmology, np.array([lens_redshift, source_redshift])))
     before = round((planes + 1) * lens / source) - 1
     before = min(max(before, 0), planes - 1)
     front = lens * np.arange(1, before + 1) / (before + 1)
@@ -303,14 +304,11 @@ def plane_redshifts(lens_redshift, source_redshift, cosmology, planes=8):
 def _redshifts_at(chi, last, cosmology):
     """Redshifts below the last at comoving distances in Mpc."""
     grid = np.linspace(0, last, 129)
-    z = np.interp(chi, _comoving_distance(cosmology, grid), grid)
+    z = np.interp(chi, distances.comoving_distance(cosmology, grid), grid)
     # Newton's method from so near needs no more.
     for _ in range(3):
         z = z - np.asarray(_excess(cosmology, z, chi))
     return z
-
-
-_comoving_distance = jax.jit(distances.comoving_distance)
 
 
 @jax.jit
@@ -330,7 +328,7 @@ def _boundaries(redshifts, boundaries, source, cosmology):
         if edges.shape != (len(redshifts) + 1,) or not (np.diff(edges) > 0).all() or not 0 <= edges[0]:
             raise ValueError(f"boundaries: got {boundaries}, expected {len(redshifts) + 1} increasing redshifts")
         return edges
-    chi = np.asarray(_comoving_distance(cosmology, np.asarray(redshifts)))
+    chi = np.asarray(distances.comoving_distance(cosmology, np.asarray(redshifts)))
     edges = _redshifts_at((chi[1:] + chi[:-1]) / 2, source, cosmology)
     return np.concatenate([[0.0], edges, [source]])
 
@@ -338,7 +336,7 @@ def _boundaries(redshifts, boundaries, source, cosmology):
 def _stretch(redshifts, lens, source, cosmology, geometry, closing):
     """Angular size of the region on each plane over that at the lens."""
     if geometry == "cylinder":
-        chi = _comoving_distance(cosmology, np.array([lens, *redshifts]))
+        chi = distances.comoving_distance(cosmology, np.array([lens, *redshifts]))
         return np.asarray(chi[0] / chi[1:], float)
     ratio = np.asarray(_lens_to_plane(cosmology, lens, np.array([*redshifts, source])), float)
     return 1 - closing * np.maximum(ratio[:-1] / ratio[-1], 0)

@@ -199,6 +199,7 @@ class Subhalos:
         table = self._table()
         return self._per_area(table) * self.region.area() * table.numbers().sum()
 
+    @jax.jit  # operation by operation it takes a quarter of a minute
     def draw(self, key):
         """Draw a population.
 
