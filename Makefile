@@ -10,7 +10,7 @@ help:
 	@echo 'make gpu    on a machine with an NVIDIA GPU: build, check and measure the CUDA kernels; nothing is fetched'
 	@echo 'make lint   check the style'
 	@echo 'make clean  remove what the others made'
-	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), LENSKERN_CUDA (AUTO, ON or OFF), JAX_VERSION, PYTEST_ARGS, GPU_ARGS (--dry-run)'
+	@echo 'Variables: VENV (.venv), PYTHON, LENSKERN_CPP (ON or OFF), LENSKERN_CUDA (AUTO, ON or OFF), JAX_VERSION, PYTEST_ARGS (--thorough), GPU_ARGS (--dry-run)'
 
 demo:
 	@sh scripts/install.sh "$(VENV)" bench demo simulate
@@ -21,7 +21,7 @@ demo:
 
 test:
 	@sh scripts/install.sh "$(VENV)" test
-	@"$(VENV)/bin/python" -m pytest -n auto --maxprocesses=8 --dist worksteal $(PYTEST_ARGS)
+	@"$(VENV)/bin/python" -m pytest -n auto --maxprocesses=8 --dist loadfile $(PYTEST_ARGS)
 
 gpu:
 	@"$${PYTHON:-python3}" scripts/gpu.py $(GPU_ARGS)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +18,39 @@ ROOT = Path(__file__).resolve().parents[1]
 # float64 is for the caller to switch on; the library never does.
 jax.config.update("jax_enable_x64", True)
 
+# What one process of a run has compiled serves the others, and their children.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    programs = tempfile.TemporaryDirectory()  # removed at the end of the process that starts the others
+    for name, value in (
+        ("jax_compilation_cache_dir", programs.name),
+        ("jax_persistent_cache_min_compile_time_secs", 0.0),
+        ("jax_persistent_cache_min_entry_size_bytes", -1),
+    ):
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
 # A first example compiles, so time says nothing; fixed examples, so that a run can be repeated.
 settings.register_profile("lenskern", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "lenskern"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="run what tests/thorough.txt names as well")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what tests/thorough.txt names."""
+    if config.getoption("--thorough"):
+        return
+    folder = Path(__file__).parent
+    lines = (folder / "thorough.txt").read_text(encoding="utf-8").splitlines()
+    pattern = re.compile("|".join(f"(?:{line})" for line in lines if line and not line.startswith("#")))
+
+    def named(item):
+        return pattern.fullmatch(f"{item.path.relative_to(folder).as_posix()}::{item.nodeid.partition('::')[2]}")
+
+    config.hook.pytest_deselected(items=[item for item in items if named(item)])
+    items[:] = [item for item in items if not named(item)]
 
 
 @pytest.fixture(scope="session")

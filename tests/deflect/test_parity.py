@@ -56,8 +56,8 @@ def test_fields(kernel, field, dtype, tol, population, pixels):
 
 
 def few(dtype, population, pixels):
-    """Three populations and three grids, small enough for every backend."""
-    halos = [population(2, seed=seed, dtype=dtype, kinds=("tnfw", "sis")) for seed in range(3)]
+    """Three populations and three grids, small enough for every backend, of profiles that compile in a moment."""
+    halos = [population(2, seed=seed, dtype=dtype, kinds=("point", "sis")) for seed in range(3)]
     halos = jax.tree.map(lambda *x: jnp.stack(x), *halos)
     return halos, jnp.stack([pixels(7, dtype=dtype), 0.5 * pixels(7, dtype=dtype), -pixels(7, dtype=dtype)])
 
@@ -116,7 +116,7 @@ def test_gradient(kernel_with_derivatives, n, dtype, population, pixels):
     weights = jnp.asarray(np.random.default_rng(3).normal(size=grid.shape), dtype)
     values, _ = real_parts(halos)
     got = jax.grad(scalar(kernel_with_derivatives, halos, weights), argnums=(0, 1))(values, grid)
-    expected = jax.grad(scalar("reference", halos, weights), argnums=(0, 1))(values, grid)
+    expected = jax.jit(jax.grad(scalar("reference", halos, weights), argnums=(0, 1)))(values, grid)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(got))
     # The masked halo, which holds NaN.
     assert all((x[-1] == 0).all() for x in got[0])
@@ -151,7 +151,7 @@ def test_gradient_of_vmap_sums_over_lanes(kernel_with_derivatives, population, p
         return lambda values, grids: jnp.sum(jax.vmap(function, in_axes=(None, 0))(values, grids))
 
     got = jax.jit(jax.grad(total(kernel_with_derivatives), argnums=(0, 1)))(values, grids)
-    expected = jax.grad(total("reference"), argnums=(0, 1))(values, grids)
+    expected = jax.jit(jax.grad(total("reference"), argnums=(0, 1)))(values, grids)
     assert largest_difference(got, expected) < DERIVATIVE_TOLERANCES["float64"]
 
 
@@ -172,7 +172,8 @@ def test_second_derivatives(kernel_with_derivatives, population, pixels):
 
     def curvature(backend):
         gradient = jax.grad(scalar(backend, halos, weights), argnums=(0, 1))
-        return jax.jvp(gradient, (values, grid), (jax.tree.map(jnp.ones_like, values), grid))[1]
+        along = (jax.tree.map(jnp.ones_like, values), grid)
+        return jax.jit(lambda *x: jax.jvp(gradient, x, along)[1])(values, grid)
 
     got, expected = curvature(kernel_with_derivatives), curvature("reference")
     assert largest_difference(got, expected) < 1e-9
@@ -191,7 +192,7 @@ def test_gradient_of_other_profiles(kernel_with_derivatives, kind, population, p
     weights = jnp.cos(jnp.arange(grid.size, dtype="float64")).reshape(grid.shape)
     values, _ = real_parts(halos)
     got = jax.grad(scalar(kernel_with_derivatives, halos, weights))(values, grid)
-    expected = jax.grad(scalar("reference", halos, weights))(values, grid)
+    expected = jax.jit(jax.grad(scalar("reference", halos, weights)))(values, grid)
     assert largest_difference(got, expected) < DERIVATIVE_TOLERANCES["float64"]
 
 

@@ -130,13 +130,14 @@ def test_many_haloes_and_derivatives():
         return (halos.amplitude * halos.scale**2).sum() * 1e3
 
     point = (mass, c, jnp.array([0.1, 0.2]), Z)
-    slopes = jax.grad(summary, range(4))(*point)
+    compiled, gradient = jax.jit(summary), jax.jit(jax.grad(summary, range(4)))
+    slopes = gradient(*point)
     for i, slope in enumerate(slopes):
         step = 1e-3 * point[i]
-        ends = [summary(*(x + s * step * (k == i) for k, x in enumerate(point))) for s in (-2, -1, 1, 2)]
+        ends = [compiled(*(x + s * step * (k == i) for k, x in enumerate(point))) for s in (-2, -1, 1, 2)]
         expected = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / 12
         assert relative((slope * step).sum(), float(expected)) < 1e-9
-    assert all(jnp.isfinite(x).all() for x in jax.grad(summary, range(4))(mass, c, f, Z))
+    assert all(jnp.isfinite(x).all() for x in gradient(mass, c, f, Z))
 
 
 def test_float32():
@@ -236,7 +237,7 @@ def test_concentration_transforms():
     np.testing.assert_allclose(value, ours.ludlow16_concentration(mass, z) * 10 ** (0.15 * sigma), rtol=1e-14)
     compiled = jax.jit(jax.vmap(jax.vmap(lambda m, z: ours.ludlow16_concentration(m, z, sigma), (0, None)), (None, 0)))
     np.testing.assert_allclose(compiled(mass, z[:, 0]), value, rtol=1e-12)
-    assert jnp.isnan(ours.ludlow16_concentration(jnp.array([jnp.nan, 1e-9, 1e21, -1.0]), 0.5)).all()
+    assert jnp.isnan(ours.ludlow16_concentration(jnp.array([jnp.nan, 1e-9, 1e21, -1.0, 0.0]), z)).all()
     single = ours.ludlow16_concentration(mass.astype(jnp.float32), z.astype(jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, ours.ludlow16_concentration(mass, z), rtol=2e-5)
@@ -251,17 +252,21 @@ def test_concentration_derivatives():
 
     values = [spectrum.h, spectrum.Om0, spectrum.Ob0, spectrum.Tcmb0, spectrum.sigma8, spectrum.ns]
     point = [math.log(3e8), 0.5, 0.3, *values]
-    slopes = jax.jit(jax.grad(function, range(9)))(*point)
-    compiled = jax.jit(function)
+    compiled = jax.jit(jax.value_and_grad(function, range(9)))
+    _, slopes = compiled(*point)
     for i, slope in enumerate(slopes):
         step = 1e-3 * point[i]
-        ends = [compiled(*(x + s * step * (k == i) for k, x in enumerate(point))) for s in (-2, -1, 1, 2)]
+        ends = [compiled(*(x + s * step * (k == i) for k, x in enumerate(point)))[0] for s in (-2, -1, 1, 2)]
         expected = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / (12 * step)
         assert relative(slope, float(expected)) < 1e-6
-    curvature = jax.grad(jax.grad(function))(*point)
-    slope = jax.grad(function)
-    expected = (slope(point[0] + 1e-3, *point[1:]) - slope(point[0] - 1e-3, *point[1:])) / 2e-3
-    assert relative(curvature, float(expected)) < 1e-4
+
+
+def test_second_derivative_of_the_concentration():
+    slope_and_curvature = jax.jit(jax.value_and_grad(jax.grad(lambda x: ours.ludlow16_concentration(jnp.exp(x), 0.5))))
+    at = math.log(3e8)
+    _, curvature = slope_and_curvature(at)
+    above, below = (slope_and_curvature(at + step)[0] for step in (1e-3, -1e-3))
+    assert relative(curvature, float(above - below) / 2e-3) < 1e-4
 
 
 def test_ludlow_haloes():

@@ -186,7 +186,7 @@ def test_derivatives():
     for function, point in ((parametric, (0.3, 2.5)), (isothermal, (0.6, 4.0))):
         point = [jnp.asarray(x) for x in point]
         compiled = jax.jit(function)
-        for i, slope in enumerate(jax.grad(function, (0, 1))(*point)):
+        for i, slope in enumerate(jax.jit(jax.grad(function, (0, 1)))(*point)):
             step = 1e-3
             ends = [compiled(*(x + s * step * (k == i) for k, x in enumerate(point))) for s in (-2, -1, 1, 2)]
             expected = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / (12 * step)

@@ -200,8 +200,9 @@ def test_theta_to_planes_in_one_jit(cone, subhalos, draws):
     @jax.jit
     def planes(key, theta):
         programs.append(None)
-        kept = scene(key, theta, subhalos, cone, overflow="drop")
-        return scene(key, theta, subhalos, cone), kept.planes.sheets
+        full = scene(key, theta, subhalos, cone)
+        kept = simulate.substructure(key, subhalos=subhalos.replace(number=theta["number"]), overflow="drop")
+        return full, kept.planes.sheets
 
     (lens, _), (other, _), (full, kept) = (planes(KEY, THETA | {"number": number}) for number in (20.0, 33.0, 300.0))
     assert len(programs) == 1
