@@ -57,7 +57,7 @@ def positive_float(name: str, value: Any) -> float:
     return number
 
 
-def known_values(name: str, array: jax.Array, length: bool, may_be_zero: bool = False) -> None:
+def known_values(name: str, array: jax.Array, length: bool, may_be_zero: bool = False, unit: str = " arcsec") -> None:
     """Refuse numbers that are not finite and lengths that are out of range; nothing is known of traced ones."""
     if isinstance(array, jax.core.Tracer):
         return
@@ -66,7 +66,7 @@ def known_values(name: str, array: jax.Array, length: bool, may_be_zero: bool = 
         raise ValueError(f"{name}: got {values[~np.isfinite(values)][0]}, expected finite numbers")
     bad = values[values < 0] if may_be_zero else values[values <= 0]
     if length and bad.size:
-        raise ValueError(f"{name}: got {bad[0]}, expected {'at least' if may_be_zero else 'above'} 0 arcsec")
+        raise ValueError(f"{name}: got {bad[0]}, expected {'at least' if may_be_zero else 'above'} 0{unit}")
 
 
 def positive_int(name: str, value: Any) -> int:

@@ -200,9 +200,8 @@ def test_theta_to_planes_in_one_jit(cone, subhalos, draws):
     @jax.jit
     def planes(key, theta):
         programs.append(None)
-        full = scene(key, theta, subhalos, cone)
-        kept = simulate.substructure(key, subhalos=subhalos.replace(number=theta["number"]), overflow="drop")
-        return full, kept.planes.sheets
+        kept = scene(key, theta, subhalos, cone, overflow="drop")
+        return scene(key, theta, subhalos, cone), kept.planes.sheets
 
     (lens, _), (other, _), (full, kept) = (planes(KEY, THETA | {"number": number}) for number in (20.0, 33.0, 300.0))
     assert len(programs) == 1
@@ -305,6 +304,8 @@ def test_bad_input(cone, subhalos):
         (lambda: create(capacity=0), "capacity"),
         (lambda: create(relation=lambda m, z: -m), "relation"),
         (lambda: subhalos.replace(model=simulate.HaloModel(truncation=None)), "sheet"),
+        (lambda: subhalos.replace(model=simulate.HaloModel(truncation=simulate.Truncation(-1.0, "r_s"))), "truncation"),
+        (lambda: cone.replace(model=simulate.HaloModel(core_fraction=-0.1)), "core_fraction"),
         (lambda: subhalos.replace(number=3.0, fraction=0.1), "fraction"),
         (lambda: simulate.Truncation(3.0, "kpc"), "of"),
         (lambda: along(closing=2.0), "closing"),

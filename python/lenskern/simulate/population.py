@@ -170,9 +170,13 @@ def check_redshifts(lens, source):
 
 
 def check_model(model, sheet):
-    """Refuse a sheet for haloes of infinite mass."""
+    """Refuse a sheet for haloes of infinite mass, and radii that are known and out of range."""
     if sheet and model.truncation is None:
         raise ValueError("sheet: got True for haloes without a truncation, whose mass has no end, expected False")
+    if model.truncation is not None:
+        _checks.known_values("truncation", model.truncation.value, length=True, unit="")
+    if model.core_fraction is not None:
+        _checks.known_values("core_fraction", model.core_fraction, length=True, may_be_zero=True, unit="")
 
 
 def check_cosmology(cosmology):
