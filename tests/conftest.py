@@ -42,15 +42,24 @@ def pytest_collection_modifyitems(config, items):
     """Leave out what tests/thorough.txt names."""
     if config.getoption("--thorough"):
         return
-    folder = Path(__file__).parent
-    lines = (folder / "thorough.txt").read_text(encoding="utf-8").splitlines()
-    pattern = re.compile("|".join(f"(?:{line})" for line in lines if line and not line.startswith("#")))
+    pattern = re.compile("|".join(f"(?:{line})" for line in thorough_lines()))
+    chosen, left_out = [], []
+    for item in items:
+        name = f"{item.path.relative_to(ROOT / 'tests').as_posix()}::{item.nodeid.partition('::')[2]}"
+        (left_out if pattern.fullmatch(name) else chosen).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = chosen
 
-    def named(item):
-        return pattern.fullmatch(f"{item.path.relative_to(folder).as_posix()}::{item.nodeid.partition('::')[2]}")
 
-    config.hook.pytest_deselected(items=[item for item in items if named(item)])
-    items[:] = [item for item in items if not named(item)]
+def thorough_lines():
+    """The regular expressions of tests/thorough.txt."""
+    lines = (ROOT / "tests/thorough.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def pytest_generate_tests(metafunc):
+    if "thorough_line" in metafunc.fixturenames:
+        metafunc.parametrize("thorough_line", thorough_lines())
 
 
 @pytest.fixture(scope="session")

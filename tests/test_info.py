@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -32,14 +34,12 @@ def test_versions_and_devices(report):
     assert all(device["platform"] for device in report["devices"])
 
 
-def test_command_prints_json(report, monkeypatch, capsys):
-    monkeypatch.setattr(info, "collect", lambda: report)
-    assert info.main(["--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(report))
+def test_command_prints_json():
+    done = subprocess.run([sys.executable, "-m", "lenskern.info", "--json"], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {"versions", "devices", "backends"}
 
 
-def test_text_and_subcommand(report, monkeypatch, capsys):
-    monkeypatch.setattr(info, "collect", lambda: report)
+def test_text_and_subcommand(capsys):
     assert __main__.main(["info"]) == 0
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in backends.NAMES)
