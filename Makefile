@@ -21,7 +21,7 @@ demo:
 
 test:
 	@sh scripts/install.sh "$(VENV)" test
-	@"$(VENV)/bin/python" -m pytest -n auto --maxprocesses=8 --dist loadfile $(PYTEST_ARGS)
+	@"$(VENV)/bin/python" -m pytest -n auto --maxprocesses=8 --dist loadfile --max-worker-restart=0 $(PYTEST_ARGS)
 
 gpu:
 	@"$${PYTHON:-python3}" scripts/gpu.py $(GPU_ARGS)

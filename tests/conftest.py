@@ -62,6 +62,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("thorough_line", thorough_lines())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+    """Forget compiled programs before there are too many: each maps memory a dozen times, and Linux allows 65530."""
+    yield
+    mapped = Path("/proc/self/maps")
+    if mapped.exists() and mapped.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def compile_once(tmp_path_factory):
     """Runs a compiler once for all processes of a run: the command without its output; gives that and its messages."""

@@ -58,6 +58,7 @@ namespace emulation {
 constexpr int kMostShared = 163 * 1024;         // as an A100
 inline size_t most_dynamic_shared = 48 * 1024;  // until a kernel asks for more, as here one does for all
 inline int processors = 3;                      // that have room for one block each
+inline std::mutex one_at_a_time;                // launches, of whatever kernels: they share what is above and below
 
 // Calls read(thread -> value) once all threads of the warp or the block have put their value down. Where they come to
 // the next exchange all have read this one's.
@@ -140,8 +141,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const unsigned blocks = config->gridDim.x;
   const bool cooperative = config->numAttrs > 0 && config->attrs->val.cooperative != 0;
   if (cooperative && static_cast<int>(blocks) > emulation::processors) return cudaErrorCooperativeLaunchTooLarge;
-  static std::mutex one_at_a_time;
-  const std::lock_guard lock(one_at_a_time);
+  const std::lock_guard lock(emulation::one_at_a_time);
   gridDim = config->gridDim, blockDim = config->blockDim;
   const std::function<void()> body = [&] { kernel(arguments...); };
   const auto run = cooperative ? emulation::run_at_once : emulation::run_in_turn;

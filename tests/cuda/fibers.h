@@ -83,10 +83,9 @@ struct Context {
 
 struct Fiber {
   Context context;
-  std::unique_ptr<char[]> stack{new char[kStack]};
   Shared<State> state;
   uint64_t slots[2][2];  // what other threads of the warp and of the block read, by turns
-  int turns[2] = {};
+  int turns[2];
   void* race_detector;
 };
 
@@ -112,6 +111,7 @@ class Block {
   bool meet(int begin, int end, State where);
 
   std::unique_ptr<Fiber[]> fibers_;
+  std::unique_ptr<char[]> stacks_;  // in one piece: a process may map only so many
   int threads_ = 0, most_threads_ = 0;
   unsigned index_ = 0;
   std::vector<Sixteen> shared_;  // as much as asked for, so that a sanitizer sees who goes beyond it
@@ -124,19 +124,23 @@ inline thread_local Shared<Block*> running;
 inline Block& block() { return *static_cast<Block*>(running); }
 
 inline void Block::start(unsigned index, int threads, size_t shared_bytes, const std::function<void()>& body) {
-  if (threads > most_threads_) fibers_.reset(new Fiber[most_threads_ = threads]);
+  if (threads > most_threads_) {
+    fibers_.reset(new Fiber[most_threads_ = threads]);
+    stacks_.reset(new char[size_t{kStack} * threads]);
+  }
   index_ = index, threads_ = threads, body_ = &body;
   shared_.resize((shared_bytes + 15) / 16 + 1);
   std::memset(shared_.data(), 0xff, sizeof(Sixteen) * shared_.size());  // not a number
   for (int i = 0; i < threads; ++i) {
     Fiber& fiber = fibers_[i];
     getcontext(&fiber.context.whole);
-    fiber.context.whole.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.whole.uc_stack.ss_sp = &stacks_[size_t{kStack} * i];
     fiber.context.whole.uc_stack.ss_size = kStack;
     fiber.context.whole.uc_link = nullptr;
     makecontext(&fiber.context.whole, enter, 0);
     fiber.context.begun = false;
     fiber.state = kReady;
+    fiber.turns[0] = fiber.turns[1] = 0;  // other launches had other threads, that met more or less often
     fiber.race_detector = __tsan_create_fiber(0);
   }
 }
