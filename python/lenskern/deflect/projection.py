@@ -30,6 +30,14 @@ def to_coefficients(n):
     return np.where(order == 0, 1, 2) / n * np.cos(np.pi * np.outer(np.arange(n) + 0.5, order) / n)
 
 
+def clenshaw(coefficients, t):
+    """Sum of Chebyshev polynomials with the coefficients of the last axis."""
+    b1, b2 = jnp.zeros_like(coefficients[..., 0] * t), 0
+    for k in range(coefficients.shape[-1] - 1, 0, -1):
+        b1, b2 = coefficients[..., k] + 2 * t * b1 - b2, b1
+    return coefficients[..., 0] + t * b1 - b2
+
+
 def derivative(n):
     """(n, n) matrix: Chebyshev coefficients (rows) to those of the derivative (columns)."""
     return np.stack([np.pad(np.polynomial.chebyshev.chebder(row), (0, 1)) for row in np.eye(n)])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
-from .projection import Projection, antiderivative, chebyshev_points, derivative, to_coefficients
+from .projection import Projection, antiderivative, chebyshev_points, clenshaw, derivative, to_coefficients
 
 __all__ = [
     "RadialTables",
@@ -144,7 +144,7 @@ def potential(tables, index, u):
     edge, power = _edge(tables, coefficients)
     first = edge * starts[0] / (1 + power)
     before = first[:, None] + jnp.cumsum(totals, -1) - totals
-    inside = before[index, segment] + _clenshaw(pieces[index, segment], t) * jnp.asarray(starts)[segment]
+    inside = before[index, segment] + clenshaw(pieces[index, segment], t) * jnp.asarray(starts)[segment]
     last = coefficients[:, -1].sum(-1) * np.exp(tables.ln_u_max).astype(dtype)
     below = first[index] * jnp.exp((1 + power[index]) * low)
     return (jnp.where(low < 0, below, inside) + last[index] * high) / 2
@@ -296,14 +296,6 @@ def _coefficients(tables):
     return tables.values @ to_coefficients(tables.values.shape[-1]).astype(tables.values.dtype)
 
 
-def _clenshaw(coefficients, t):
-    """Sum of Chebyshev polynomials with the coefficients of the last axis."""
-    b1, b2 = jnp.zeros_like(coefficients[..., 0] * t), 0
-    for k in range(coefficients.shape[-1] - 1, 0, -1):
-        b1, b2 = coefficients[..., k] + 2 * t * b1 - b2, b1
-    return coefficients[..., 0] + t * b1 - b2
-
-
 def _locate(tables, u):
     """ln u, the segment it is in, and where in the segment, from −1 to 1."""
     l = jnp.log(u)
@@ -329,7 +321,7 @@ def _value_and_slope(tables, index, u):
     l, segment, t = _locate(tables, u)
     here = coefficients[index, segment]
     slopes = coefficients @ (derivative(tables.values.shape[-1]) * (2 / _span(tables))).astype(coefficients.dtype)
-    value, slope = _clenshaw(here, t), _clenshaw(slopes[index, segment], t)
+    value, slope = clenshaw(here, t), clenshaw(slopes[index, segment], t)
     low, high = jnp.minimum(l - tables.ln_u_min, 0), jnp.maximum(l - tables.ln_u_max, 0)
     value = value * jnp.exp(power[index] * low - high)
     return value, jnp.where(low < 0, power[index] * value, jnp.where(high > 0, -value, slope))

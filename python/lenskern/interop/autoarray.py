@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import nnls
-from . import autofit
+from . import _rectangular, autofit
 
 __all__ = ["KNOWN_VERSIONS", "is_registered", "register", "registered", "unregister"]
 
@@ -59,6 +59,9 @@ def register():
       ``nnls_target_kappa`` counts; the solution is the same.
 
     ``stats["converged"]`` and ``stats["iterations"]`` are filled as autoarray does.
+
+    Rectangular meshes that adapt by a smooth distribution function (``RectangularRTU...``) get the same one from a few
+    hundred of its points instead of one sum over all image pixels for each over-sampled pixel.
 
     Where PyAutoFit is installed, its searches share one compiled fit between likelihood and visualization from then on:
     see `lenskern.interop.autofit.patches`.
@@ -121,7 +124,7 @@ def registered():
 def _patches():
     """All that `register` rebinds; each part looks first at whether the functions are those that it knows."""
     searches = autofit.patches() if importlib.util.find_spec("autofit") else []
-    return [*_solver_patches(), *(Patch(*patch) for patch in searches)]
+    return [*_solver_patches(), *(Patch(*patch) for patch in [*_rectangular.patches(_mismatch), *searches])]
 
 
 def _solver_patches():

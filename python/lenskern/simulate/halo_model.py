@@ -11,8 +11,7 @@ import numpy as np
 
 from .. import _checks, deflect
 from ..deflect import cosmology as distances
-from ..deflect.projection import chebyshev_points, to_coefficients
-from ..deflect.tables import _clenshaw
+from ..deflect.projection import chebyshev_points, clenshaw, to_coefficients
 
 __all__ = ["ConcentrationTable", "HaloModel", "Truncation"]
 
@@ -147,7 +146,7 @@ class ConcentrationTable:
         """Concentration for masses in M_sun, at one redshift."""
         t = (2 * jnp.log(mass) - self.ln_low - self.ln_high) / (self.ln_high - self.ln_low)
         slack = 64 * jnp.finfo(t.dtype).eps * self.ln_high
-        return jnp.where(jnp.abs(t) <= 1 + slack, jnp.exp(_clenshaw(self.coefficients, t)), jnp.nan)
+        return jnp.where(jnp.abs(t) <= 1 + slack, jnp.exp(clenshaw(self.coefficients, t)), jnp.nan)
 
 
 @jax.tree_util.register_dataclass
@@ -230,7 +229,7 @@ class HaloModel:
         fractions = self._total_mass(mass, concentration, tau, place) / mass
         means = jnp.einsum("mct,c,t->m", fractions, weights, over)
         coefficients = means @ to_coefficients(_FRACTION_POINTS).astype(dtype)
-        return _clenshaw(coefficients, (2 * ln_mass - low - high) / (high - low))
+        return clenshaw(coefficients, (2 * ln_mass - low - high) / (high - low))
 
     def _scatter(self, normal):
         return jnp.exp(math.log(10) * self.scatter_dex * normal)
