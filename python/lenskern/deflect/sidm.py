@@ -1,6 +1,7 @@
 """Haloes of self-interacting dark matter, through radial tables."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,9 @@ _SPEED = math.sqrt(_universe.G * _universe.SOLAR_MASS / _universe.KPC) / 1e3  # 
 # Circular speed of an NFW halo at its peak, y = 2.163, in units of r_s √(4π G ρ_s).
 _PEAK_SPEED = 0.46499096281742197
 
+# One program instead of hundreds of operations, for each grid.
+_compiled = partial(jax.jit, static_argnames=("x_min", "x_max", "segments", "points"))
+
 
 def parametric_sidm_ratios(collapse_fraction):
     """Parameters of the parametric model over those of the collisionless halo it started from.
@@ -59,6 +63,7 @@ def parametric_sidm_ratios(collapse_fraction):
     return density, scale, core
 
 
+@_compiled
 def parametric_sidm_tables(collapse_fraction, truncation=None, **grid):
     """Tables of the parametric model, for the amplitude and scale radius of the collisionless halo.
 
@@ -124,6 +129,7 @@ def parametric_sidm(centre, kappa_s, scale_radius, collapse_fraction, truncation
     return _halos.from_table(centre, kappa_s, scale_radius, tables)
 
 
+@_compiled
 def isothermal_nfw_tables(interaction_radius, truncation=None, **grid):
     """Tables of NFW haloes with an isothermal core, for radii in units of r₁ and the amplitude κ_s r₁/r_s.
 
