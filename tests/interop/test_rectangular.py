@@ -1,6 +1,5 @@
 """Distribution functions of rectangular meshes, by interpolation."""
 
-import importlib.util
 import re
 
 import jax
@@ -57,14 +56,10 @@ def test_derivatives_are_those_of_the_sum(points):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * np.abs(b).max())
 
 
-needs_autoarray = pytest.mark.skipif(
-    importlib.util.find_spec("autoarray") is None, reason="autoarray is not installed: pip install 'lenskern[autolens]'"
-)
-
-
 @pytest.fixture
 def mesh():
     """autoarray's module of rectangular meshes, as it is before and after."""
+    pytest.importorskip("autoarray", reason="autoarray is not installed: pip install 'lenskern[autolens]'")
     from autoarray.inversion.mesh.interpolator import rectangular
 
     autoarray.unregister()
@@ -72,7 +67,6 @@ def mesh():
     autoarray.unregister()
 
 
-@needs_autoarray
 @pytest.mark.parametrize(("weighted", "bandwidth"), [(False, 1.0), (True, 0.3)])
 def test_mappings_are_autoarrays(mesh, points, weighted, bandwidth):
     p, w, q = points
@@ -93,7 +87,6 @@ def test_mappings_are_autoarrays(mesh, points, weighted, bandwidth):
     assert mesh.create_transforms is own
 
 
-@needs_autoarray
 def test_sums_are_few(mesh, points):
     """As many as there are points of the interpolant, however many points are mapped; on NumPy nothing changes."""
     p, _, q = points
@@ -113,7 +106,6 @@ def test_sums_are_few(mesh, points):
     np.testing.assert_array_equal(inverse(at), wanted_inverse(at))
 
 
-@needs_autoarray
 @pytest.mark.parametrize("change", ["signature", "caller"])
 def test_another_autoarray_is_refused(mesh, monkeypatch, change):
     if change == "signature":
