@@ -45,7 +45,7 @@ class ActiveSet {
         if (settled) return certify();
       }
       if (wrong > patience) return false;
-      patience = nnls::patience_after(wrong);
+      patience = nnls::patience_after(n_, wrong);
       for (int i = 0; i < n_; ++i) free[i] ^= wrong_[i];
     }
     return false;
@@ -76,9 +76,9 @@ class ActiveSet {
     for (int i = 0; i < n_; ++i) y[i] = 0;
     return certify();
   }
-  // Whether a y >= 0 from elsewhere is certified; becomes the answer either way.
-  bool accept(const double* from) {
-    for (int i = 0; i < n_; ++i) y[i] = from[i];
+  // Whether a y >= 0 from elsewhere, zero but where it is free, is certified; becomes the answer either way.
+  bool accept(const double* from, const bool* is_free) {
+    for (int i = 0; i < n_; ++i) y[i] = is_free[i] ? from[i] : 0;
     return certify();
   }
 

@@ -11,8 +11,10 @@ namespace lenskern::LENSKERN_ISA {
 template <class D, class T>
 class Crossover {
  public:
-  Crossover(const nnls::Options& options, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker)
-      : options_(options), workspace_(workspace), factors_(factors), worker_(worker) {}
+  // Float32 factors leave the 2n numbers of their interior point at `point` where they do not make it; float64 ones go on
+  // from there unless it is null.
+  Crossover(const nnls::Options& options, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker, double* point)
+      : options_(options), workspace_(workspace), factors_(factors), worker_(worker), point_(point) {}
 
   nnls::Outcome solve(const nnls::Lane<D>& lane) {
     constexpr int vectors = Problem<D>::kVectors + ActiveSet<D, T>::kVectors + InteriorPoint<D, T>::kVectors + 2;
@@ -55,12 +57,18 @@ class Crossover {
     problem.arrange(factors_.pattern, workspace_);
     if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
     if (!factors_.fast.semidefinite(nnls::slack<D>(n), worker_)) return nnls::kNotPositiveDefinite;
-    if (x0 != nullptr) {
+    const bool resumed = sizeof(T) == 8 && point_ != nullptr;
+    if (x0 != nullptr && !resumed) {
       for (int i = 0; i < n; ++i) active.free[i] = x0[i] > 0;
       if (active.finish(nnls::kPasses, nnls::warm_patience(n), worker_)) return nnls::kCertified;
     }
     InteriorPoint<D, T> point(problem, factors_.fast, workspace_);
-    point.start();
+    if (resumed) {
+      point.start(point_, point_ + n);
+    } else {
+      point.start();
+    }
+    const double first = dot(point.x, point.z, n) / n;
     bool* before = workspace_.template take<bool>(n);
     bool* tried = workspace_.template take<bool>(n);
     for (int i = 0; i < n; ++i) before[i] = tried[i] = false;
@@ -76,23 +84,30 @@ class Crossover {
         before[i] = active.free[i];
       }
       const bool last = stalled || iterations == options_.max_iter;
-      if (untried > 0 && (last || nnls::ready<T>(n, changed, undecided, dot(point.x, point.z, n) / n))) {
+      if (untried > 0 && (last || nnls::ready<T>(n, changed, undecided, dot(point.x, point.z, n) / n, first))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
         if (active.finish(nnls::kPasses, nnls::patience(n), worker_)) return nnls::kCertified;
-        if (active.settled) return nnls::kStalled;
+        if (active.settled) return leave(point, n);
       }
       if (last) break;
       stalled = iterations == kPatience || !point.step(worker_);
     }
-    for (int i = 0; i < n; ++i) point.x[i] = before[i] ? point.x[i] : 0;
-    if (active.accept(point.x)) return nnls::kCertified;
-    return stalled ? nnls::kStalled : nnls::kMaxIter;
+    if (active.accept(point.x, before)) return nnls::kCertified;
+    return stalled ? leave(point, n) : nnls::kMaxIter;
+  }
+
+  nnls::Status leave(const InteriorPoint<D, T>& point, int n) {
+    if (sizeof(T) == 4) {
+      for (int i = 0; i < n; ++i) point_[i] = point.x[i], point_[n + i] = point.z[i];
+    }
+    return nnls::kStalled;
   }
 
   const nnls::Options options_;
   Workspace& workspace_;
   Factors<T>& factors_;
   Crew::Worker& worker_;
+  double* const point_;
 };
 
 // y = Q[F,F]^-1 b on F, zero elsewhere: the linear map of every derivative of the solution.

@@ -45,10 +45,17 @@ class InteriorPoint {
     for (int i = 0; i < n_; ++i) x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z;
   }
 
+  // As another one left it.
+  void start(const double* from_x, const double* from_z) {
+    for (int i = 0; i < n_; ++i) x[i] = from_x[i], z[i] = from_z[i];
+  }
+
   // One iteration; false where there is no more progress in the precision of the factor.
   bool step(Crew::Worker& worker) {
     gradient();
     const double mu = dot(x, z, n_) / n_;
+    double lost = 0;
+    for (int i = 0; i < n_; ++i) lost += std::fabs(x[i] * (g_[i] - z[i])) / n_;
     for (int i = 0; i < n_; ++i) dx_[i] = z[i] / x[i];
     if (!factor_.set_all(dx_, worker)) return false;
 
@@ -75,7 +82,8 @@ class InteriorPoint {
       swap(dz_, tz_);
     }
     a *= nnls::step_share(mu);
-    if (!(a > nnls::kShortestStep)) return false;
+    if (!(a > nnls::kShortestStep) || (sizeof(T) == 4 && nnls::is_lost(a, lost, expected_, mu))) return false;
+    expected_ = (1 - a) * lost;
     for (int i = 0; i < n_; ++i) x[i] += a * dx_[i], z[i] += a * dz_[i];
     return true;
   }
@@ -123,6 +131,7 @@ class InteriorPoint {
   const int n_;
   Factor<T>& factor_;
   double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_;
+  double expected_ = HUGE_VAL;  // of the mean of |x (S x - h - z)|
 };
 
 }  // namespace lenskern::LENSKERN_ISA

@@ -16,18 +16,26 @@ struct Scratch {
   Workspace workspace;
   Factors<float> single_precision;
   Factors<double> double_precision;
+  Buffer point;
 };
 
 template <class D>
 nnls::Outcome solve(const nnls::Lane<D>& lane, const nnls::Options& options, void* memory, Crew::Worker& worker) {
   Scratch& scratch = *static_cast<Scratch*>(memory);
   nnls::Outcome before;
+  double* point = nullptr;
   if (lane.n > kFloat64Below) {
-    before = Crossover<D, float>(options, scratch.workspace, scratch.single_precision, worker).solve(lane);
+    point = scratch.point.reserve<double>(2 * lane.n);
+    if (point == nullptr) {
+      before.status = nnls::kOutOfMemory;
+      return before;
+    }
+    before = Crossover<D, float>(options, scratch.workspace, scratch.single_precision, worker, point).solve(lane);
     if (before.status != nnls::kStalled) return before;
   }
   const nnls::Options left{options.tol, options.max_iter - before.iterations};
-  nnls::Outcome outcome = Crossover<D, double>(left, scratch.workspace, scratch.double_precision, worker).solve(lane);
+  nnls::Outcome outcome =
+      Crossover<D, double>(left, scratch.workspace, scratch.double_precision, worker, point).solve(lane);
   outcome.iterations += before.iterations;
   outcome.passes += before.passes;
   outcome.single_flops += before.single_flops;

@@ -48,13 +48,14 @@ class Crossover {
     const int n = group.n;
     if (active_.accept_zero()) return nnls::kCertified;
     if (!factors_.semidefinite(nnls::slack<D>(n))) return nnls::kNotPositiveDefinite;
-    if (x0 != nullptr) {
+    if (x0 != nullptr && factors_.single) {
       group.each([&](int i) { active_.free[i] = x0[i] > 0; });
       if (active_.finish(nnls::warm_patience(n))) return nnls::kCertified;
     }
-    point_.start();
+    if (factors_.single) point_.start();  // float64 factors go on from where float32 ones ended
     group.each([&](int i) { active_.before[i] = active_.tried[i] = false; });
     bool stalled = false;
+    double first = 0;
     for (int iteration = 0;; ++iteration, ++iterations) {
       double sums[4];  // changed, untried, undecided, complementarity
       group.reduce(sums, Plus<double>(), [&](int i, double(&parts)[4]) {
@@ -68,8 +69,9 @@ class Crossover {
       });
       const int changed = static_cast<int>(sums[0]), undecided = static_cast<int>(sums[2]);
       const double mu = sums[3] / n;
-      const bool ready = factors_.single ? nnls::ready<float>(n, changed, undecided, mu)
-                                         : nnls::ready<double>(n, changed, undecided, mu);
+      if (iteration == 0) first = mu;
+      const bool ready = factors_.single ? nnls::ready<float>(n, changed, undecided, mu, first)
+                                         : nnls::ready<double>(n, changed, undecided, mu, first);
       const bool last = stalled || iteration == max_iter;
       if (sums[1] > 0 && (last || ready)) {
         group.each([&](int i) { active_.tried[i] = active_.free[i]; });
@@ -79,8 +81,7 @@ class Crossover {
       if (last) break;
       stalled = (factors_.single && iteration == kPatience) || !point_.step(mu);
     }
-    group.each([&](int i) { point_.x[i] = active_.before[i] ? point_.x[i] : 0; });
-    if (active_.accept(point_.x)) return nnls::kCertified;
+    if (active_.accept(point_.x, active_.before)) return nnls::kCertified;
     return stalled ? nnls::kStalled : nnls::kMaxIter;
   }
 

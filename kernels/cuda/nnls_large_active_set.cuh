@@ -44,7 +44,7 @@ class ActiveSet {
         if (settled) return certify();
       }
       if (wrong > patience) return false;
-      patience = nnls::patience_after(wrong);
+      patience = nnls::patience_after(group_.n, wrong);
       group_.each([&](int i) { free[i] ^= wrong_[i]; });
     }
     return false;
@@ -55,9 +55,9 @@ class ActiveSet {
     group_.each([&](int i) { y[i] = 0; });
     return certify();
   }
-  // Whether a y >= 0 from elsewhere is certified; becomes the answer either way.
-  __device__ bool accept(const double* from) {
-    group_.each([&](int i) { y[i] = from[i]; });
+  // Whether a y >= 0 from elsewhere, zero but where it is free, is certified; becomes the answer either way.
+  __device__ bool accept(const double* from, const bool* is_free) {
+    group_.each([&](int i) { y[i] = is_free[i] ? from[i] : 0; });
     return certify();
   }
 

@@ -49,6 +49,7 @@ class InteriorPoint {
     Group& group = S_.group;
     const int n = group.n;
     gradient();
+    const double lost = sum([&](int i) { return fabs(x[i] * (g_[i] - z[i])); }) / n;
     group.each([&](int i) { dx_[i] = z[i] / x[i]; });
     if (!factors_.set_all(dx_)) return false;
 
@@ -72,7 +73,8 @@ class InteriorPoint {
       swap(dz_, tz_);
     }
     a *= nnls::step_share(mu);
-    if (!(a > nnls::kShortestStep)) return false;
+    if (!(a > nnls::kShortestStep) || (factors_.single && nnls::is_lost(a, lost, expected_, mu))) return false;
+    expected_ = (1 - a) * lost;
     group.each([&](int i) { x[i] += a * dx_[i], z[i] += a * dz_[i]; });
     return true;
   }
@@ -110,6 +112,7 @@ class InteriorPoint {
   Problem<D>& S_;
   Factors<D>& factors_;
   double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_;
+  double expected_ = HUGE_VAL;  // of the mean of |x (S x - h - z)|
 };
 
 }  // namespace lenskern::cuda::large

@@ -96,7 +96,7 @@ class Search : public Team {
       const double mu = sum(px_ * pz_) / n_;
       before = free_;
       const bool last = stalled || iterations == options_.max_iter;
-      if (untried > 0 && (last || nnls::ready<double>(n_, changed, undecided, mu))) {
+      if (untried > 0 && (last || nnls::ready<double>(n_, changed, undecided, mu, mu))) {
         tried = free_;
         if (finish(nnls::patience(n_))) return nnls::kCertified;
         if (settled_) return nnls::kStalled;
@@ -176,7 +176,7 @@ class Search : public Team {
         if (settled_) return certify(y_);
       }
       if (many > patience) return false;
-      patience = nnls::patience_after(many);
+      patience = nnls::patience_after(n_, many);
       free_ = free_ != wrong;
     }
     return false;

@@ -110,17 +110,19 @@ LENSKERN_INLINE double few(int n) { return 0.01 * n > 1 ? 0.01 * n : 1; }
 
 // When an exact end is tried: the interior point has all but decided, in that few entries have x and z within a factor
 // of ten of each other; or a few more, if they no longer move (entries without data have x and z both about zero to the
-// end) or factors are float64, where a try costs less than an iteration; or complementarity is down to rounding.
+// end) or factors are float64, where a try costs less than an iteration; or complementarity mu is down to rounding. With
+// float32 factors a try costs as much as an iteration, and mu must have fallen far from `start`: of columns that are
+// nearly equal the few that are undecided decide about others.
 LENSKERN_INLINE bool undecided(double x, double z) { return x < 10 * z && z < 10 * x; }
 template <class T>
-LENSKERN_INLINE bool ready(int n, int changed, int undecided, double mu) {
-  const bool steady = changed <= few(n) || sizeof(T) == 8;
-  return undecided <= 0.025 * n || (steady && undecided <= 0.04 * n + 10) || mu < 1e-13;
+LENSKERN_INLINE bool ready(int n, int changed, int undecided, double mu, double start) {
+  const bool steady = changed <= few(n) || sizeof(T) == 8, far = mu <= 1e-5 * start || sizeof(T) == 8;
+  return (far && (undecided <= 0.025 * n || (steady && undecided <= 0.04 * n + 10))) || mu < 1e-13;
 }
 // Violators that the first pass may exchange, from a starting point and from the interior point; and a later one.
 LENSKERN_INLINE double warm_patience(int n) { return 10 * few(n); }
 LENSKERN_INLINE double patience(int n) { return 5 * few(n) + 3; }
-LENSKERN_INLINE double patience_after(int wrong) { return 0.5 * wrong > 1 ? 0.5 * wrong : 1; }
+LENSKERN_INLINE double patience_after(int n, int wrong) { return wrong > few(n) ? 0.5 * wrong : 0.5 * few(n); }
 
 // Whether an entry belongs to the other side of an active set; `y_slack` is absolute.
 LENSKERN_INLINE bool violates(bool free, double y, double w, double y_slack, double w_slack) {
@@ -133,6 +135,13 @@ LENSKERN_INLINE double kkt_violation(double y, double w) { return y > 0 ? (w < 0
 
 // How far the first point is moved into the interior, from the mean size of its entries.
 LENSKERN_INLINE double into_interior(double mean) { return 0.5 * (mean > 1e-8 ? mean : 1e-8); }
+
+// Whether a step of length a says that float32 factors will not make it: it is short, and what they leave of the
+// gradient's equation, `lost`, the mean of |x (S x - h - z)|, is neither small beside mu nor what the step before should
+// have left, `expected`.
+LENSKERN_INLINE bool is_lost(double a, double lost, double expected, double mu) {
+  return a < 0.1 && lost > 0.03 * mu && lost > 2 * expected;
+}
 
 // Mehrotra's complementarity after the step, from its ratio to mu after the predictor's.
 LENSKERN_INLINE double mehrotra_centre(double ratio, double mu) { return ratio * ratio * ratio * mu; }
