@@ -17,15 +17,26 @@ struct Shape {
   bool transposed;
 };
 
+// Images as the columns of a matrix, of which only some pixels are there.
+struct Columns {
+  int64_t height, width;                // of the images
+  int64_t kernel_height, kernel_width;  // of the kernel
+  bool transposed;
+  int64_t columns, inputs, outputs;          // columns of the matrix, its rows, and those of the result
+  const int32_t *input_pixels, *output_pixels;  // (y, x) of each row; those beyond the images count for nothing
+};
+
 }  // namespace convolve
 
-// Both return false where memory ran out.
+// All return false where memory ran out.
 template <class D>
 struct ConvolveKernels {
   // image and out (height, width), kernel (kernel_height, kernel_width).
   bool (*direct)(const convolve::Shape&, const D* image, const D* kernel, D* out, Crew::Worker&);
   // y (rank, kernel_height), x (rank, kernel_width).
   bool (*separable)(const convolve::Shape&, const D* image, const D* y, const D* x, D* out, Crew::Worker&);
+  // matrix (inputs, columns), kernel (kernel_height, kernel_width), out (outputs, columns).
+  bool (*columns)(const convolve::Columns&, const D* matrix, const D* kernel, D* out, Crew::Worker&);
 };
 
 // Those of the processor that this runs on.

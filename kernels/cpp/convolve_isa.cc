@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "convolve.h"
+#include "convolve_columns.h"
 #include "simd.h"
 #include "workspace.h"
 
@@ -216,7 +217,7 @@ bool separable(const Shape& s, const D* image, const D* y, const D* x, D* out, C
 
 template <class D>
 ConvolveKernels<D> convolve_kernels() {
-  return {convolve::direct<D>, convolve::separable<D>};
+  return {convolve::direct<D>, convolve::separable<D>, convolve::columns<D>};
 }
 template ConvolveKernels<float> convolve_kernels<float>();
 template ConvolveKernels<double> convolve_kernels<double>();

@@ -1,11 +1,9 @@
 // XLA FFI handlers of convolutions on the CPU: lanes and pieces of their rows over the thread pool.
-#include <algorithm>
-#include <atomic>
 #include <cstdint>
 
 #include "convolve.h"
 #include "handlers.h"
-#include "lane_offsets.h"
+#include "lane_calls.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -16,44 +14,7 @@ namespace {
 using Dimensions = ffi::Span<const int64_t>;
 using Result = ffi::Result<ffi::AnyBuffer>;
 
-// Products of a call below which another thread would cost more than it brings.
-constexpr double kProductsWorthAThread = 1e6;
-
-// An operand of which each lane has a part of two axes, or shares one.
-template <class D>
-class Operand {
- public:
-  Operand(ffi::AnyBuffer buffer, Dimensions batch)
-      : data_(buffer.typed_data<D>()),
-        height(end(buffer)[-2]),
-        width(end(buffer)[-1]),
-        at_(batch, buffer.dimensions(), height * width) {}
-  const D* operator[](int64_t lane) const { return data_ + at_[lane]; }
-
- private:
-  static const int64_t* end(const ffi::AnyBuffer& buffer) { return buffer.dimensions().end(); }
-  const D* data_;
-
- public:
-  const int64_t height, width;
-
- private:
-  LaneOffsets at_;
-};
-
-// Calls lane(i, worker) for all lanes; products are those of one lane.
-template <class Lane>
-ffi::Error run_lanes(ffi::ThreadPool& pool, Dimensions batch, double products, const Lane& lane) {
-  int64_t lanes = 1;
-  for (const int64_t n : batch) lanes *= n;
-  const double useful = 1 + std::min(1e6, static_cast<double>(lanes) * products / kProductsWorthAThread);
-  const int threads = static_cast<int>(std::min<int64_t>({pool.num_threads(), static_cast<int64_t>(useful), 256}));
-  std::atomic<bool> done{true};
-  Crew::run(
-      lanes, threads, [&](std::function<void()> task) { pool.Schedule(std::move(task)); },
-      [&](int64_t i, Crew::Worker& worker) {
-        if (!lane(i, worker)) done = false;
-      });
+ffi::Error result_of(bool done) {
   if (done) return ffi::Error::Success();
   return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.convolve: out of memory");
 }
@@ -80,9 +41,9 @@ ffi::Error direct(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer ker
     const convolve::Shape s{images.height, images.width, kernels.height, kernels.width, 1, transposed};
     const int64_t pixels = s.height * s.width;
     const double products = static_cast<double>(pixels) * s.kernel_height * s.kernel_width;
-    return run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
+    return result_of(run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
       return convolve_kernels<D>().direct(s, images[i], kernels[i], to + i * pixels, worker);
-    });
+    }));
   });
 }
 
@@ -95,9 +56,27 @@ ffi::Error separable(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer 
     const convolve::Shape s{images.height, images.width, columns.width, rows.width, columns.height, transposed};
     const int64_t pixels = s.height * s.width;
     const double products = static_cast<double>(pixels) * s.rank * (s.kernel_height + s.kernel_width);
-    return run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
+    return result_of(run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
       return convolve_kernels<D>().separable(s, images[i], columns[i], rows[i], to + i * pixels, worker);
-    });
+    }));
+  });
+}
+
+ffi::Error columns(ffi::ThreadPool pool, ffi::AnyBuffer matrix, ffi::AnyBuffer kernel, ffi::AnyBuffer inputs,
+                   ffi::AnyBuffer outputs, Result out, int64_t height, int64_t width, bool transposed) {
+  return with_type(out, [&](auto zero, Dimensions batch) {
+    using D = decltype(zero);
+    const Operand<D> matrices(matrix, batch), kernels(kernel, batch);
+    const Operand<int32_t> from(inputs, batch), at(outputs, batch);
+    D* to = out->typed_data<D>();
+    const int64_t size = at.height * matrices.width;
+    // Of a matrix that is mostly zeros it is far less, but reading and writing it is worth threads as well.
+    const double products = static_cast<double>(size) * kernels.height * kernels.width;
+    return result_of(run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
+      const convolve::Columns c{height,        width,     kernels.height, kernels.width, transposed,
+                                matrices.width, from.height, at.height,      from[i],       at[i]};
+      return convolve_kernels<D>().columns(c, matrices[i], kernels[i], to + i * size, worker);
+    }));
   });
 }
 
@@ -119,4 +98,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernConvolveSeparable, lenskern::separable,
                                   .Arg<ffi::AnyBuffer>()  // y (..., R, kh)
                                   .Arg<ffi::AnyBuffer>()  // x (..., R, kw)
                                   .Ret<ffi::AnyBuffer>()  // (..., H, W)
+                                  .Attr<bool>("transposed"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernConvolveColumns, lenskern::columns,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()  // matrix (..., R, S)
+                                  .Arg<ffi::AnyBuffer>()  // kernel (..., kh, kw)
+                                  .Arg<ffi::AnyBuffer>()  // inputs (..., R, 2)
+                                  .Arg<ffi::AnyBuffer>()  // outputs (..., N, 2)
+                                  .Ret<ffi::AnyBuffer>()  // (..., N, S)
+                                  .Attr<int64_t>("height")
+                                  .Attr<int64_t>("width")
                                   .Attr<bool>("transposed"));

@@ -16,6 +16,8 @@
   LENSKERN_HANDLER("lenskern_macro_adjoint", LenskernMacroAdjoint) \
   LENSKERN_HANDLER("lenskern_convolve_direct", LenskernConvolveDirect) \
   LENSKERN_HANDLER("lenskern_convolve_separable", LenskernConvolveSeparable) \
+  LENSKERN_HANDLER("lenskern_convolve_columns", LenskernConvolveColumns) \
+  LENSKERN_HANDLER("lenskern_nnls_normal_matrix", LenskernNnlsNormalMatrix) \
   LENSKERN_HANDLER("lenskern_poisson", LenskernPoisson)
 
 #define LENSKERN_DECLARE_HANDLER(target, symbol) extern "C" XLA_FFI_Error* symbol(XLA_FFI_CallFrame* call_frame);

@@ -10,6 +10,7 @@ NAMES = {
     "tracer": "a tracer of autolens with a thousand haloes on nine planes, beside its conversion",
     "accuracy": "deflection, convergence and shear of every halo profile against 40 digits, beside other packages",
     "convolve": "convolution with a point spread function, beside jax.scipy, SciPy and autoarray",
+    "mapping": "mapping matrices of pixelised sources, blurred and multiplied, beside autoarray",
     "simulate": "noisy images of lenses with a thousand haloes, beside autolens, JAXtronomy and paltax",
     "visualize": "the images that a PyAutoLens search shows while it runs, before and after",
     "upstream": "the tests of PyAutoLens, with its own solver of inversions and with lenskern's",

@@ -100,11 +100,11 @@ def plan(kernel, shape, *, normalize=False, method=None, dtype=None, backend=Non
         backends.require(backend)
     if isinstance(kernel, Separable):
         factors, dtype = _separable(kernel, dtype, normalize)
-        factors = tuple(_within_reach(x, -1, n) for x, n in zip(factors, shape, strict=True))
+        factors = tuple(reference.within_reach(x, -1, n) for x, n in zip(factors, shape, strict=True))
         array, kernel_shape = None, tuple(x.shape[-1] for x in factors)
     else:
         array, dtype = _array(kernel, dtype, normalize)
-        array = _within_reach(_within_reach(array, -2, shape[0]), -1, shape[1])
+        array = reference.within_reach(reference.within_reach(array, -2, shape[0]), -1, shape[1])
         kernel_shape = array.shape[-2:]
         factors = None
         if method in (None, "separable") and isinstance(array, np.ndarray) and array.ndim == 2:
@@ -169,10 +169,3 @@ def _numbers(name, value, dtype):
     dtype = np.dtype(value.dtype)
     _checks.float_array(name, np.zeros(0, dtype))
     return np.asarray(value, np.float64), dtype
-
-
-def _within_reach(taps, axis, n):
-    """A kernel without the entries that reach from no pixel to another along an axis of n pixels."""
-    centre = (taps.shape[axis] - 1) // 2
-    kept = slice(max(centre - n + 1, 0), centre + n)
-    return taps[..., kept] if axis == -1 else taps[..., kept, :]

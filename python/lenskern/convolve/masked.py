@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
+from . import columns
 from .api import plan
+from .kernels import Separable
 from .mask import blurring_mask, checked
 from .plan import Plan
 
@@ -29,6 +31,8 @@ class Masked:
         Where each pixel of the rectangle is among the N, the M and a zero.
     origin : (2,) int array
         Indices in the image of the first pixel of the rectangle.
+    kernel : (kh, kw) array or None
+        For mapping matrices; None where a method or a backend was asked for that has nothing for them.
     """
 
     plan: Plan
@@ -36,6 +40,7 @@ class Masked:
     blurring_pixels: jax.Array
     source: jax.Array
     origin: jax.Array
+    kernel: jax.Array | None
 
     def __call__(self, image, blurring_image=None):
         """Convolve images.
@@ -68,22 +73,34 @@ class Masked:
     def mapping_matrix(self, matrix, blurring_matrix=None):
         """Convolve each column of a matrix that maps the pixels of a source to those of the image.
 
+        On the CPU this takes time in proportion to the entries that are not zero, unless a method was asked for.
+
         Parameters
         ----------
-        matrix : (N, S) array
-        blurring_matrix : (M, S) array, optional
+        matrix : (..., N, S) array
+        blurring_matrix : (..., M, S) array, optional
 
         Returns
         -------
-        (N, S) array
+        (..., N, S) array
         """
-        more = None if blurring_matrix is None else jnp.swapaxes(blurring_matrix, -2, -1)
-        return jnp.swapaxes(self(jnp.swapaxes(matrix, -2, -1), more), -2, -1)
+        if self.kernel is None:
+            more = None if blurring_matrix is None else jnp.swapaxes(blurring_matrix, -2, -1)
+            return jnp.swapaxes(self(jnp.swapaxes(matrix, -2, -1), more), -2, -1)
+        matrix = self._checked("matrix", matrix, len(self.pixels), axis=-2)
+        inputs = outputs = self.pixels - self.origin
+        if blurring_matrix is not None:
+            more = self._checked("blurring_matrix", blurring_matrix, len(self.blurring_pixels), axis=-2)
+            matrix = jnp.concatenate([matrix, more], -2)
+            inputs = jnp.concatenate([inputs, self.blurring_pixels - self.origin])
+        return columns.convolve(matrix, self.kernel, inputs, outputs, self.plan.shape, backend=self.plan.backend)
 
-    def _checked(self, name, value, n):
+    def _checked(self, name, value, n, axis=-1):
         value = _checks.float_array(name, value)
-        if value.ndim < 1 or value.shape[-1] != n:
-            raise ValueError(f"{name}: got shape {value.shape}, expected (..., {n})")
+        if value.dtype != self.plan.dtype:
+            raise ValueError(f"{name}: got dtype {value.dtype}, expected the dtype of the kernel, {self.plan.dtype}")
+        if value.ndim < -axis or value.shape[axis] != n:
+            raise ValueError(f"{name}: got shape {value.shape}, expected (..., {n}{', S' if axis == -2 else ''})")
         return value
 
 
@@ -130,4 +147,8 @@ def masked(kernel, mask, *, normalize=False, method=None, dtype=None, backend=No
     source[~inside] = np.arange(len(pixels))
     source[tuple(around.T)] = len(pixels) + np.arange(len(around))
     ready = plan(kernel, (int(height), int(width)), normalize=normalize, method=method, dtype=dtype, backend=backend)
-    return Masked(ready, *(jnp.asarray(x, jnp.int32) for x in (pixels, around + origin, source, origin)))
+    whole = None
+    if method is None and backend in (None, "reference", *columns.BACKENDS):
+        whole = jnp.asarray(kernel.array if isinstance(kernel, Separable) else kernel, ready.dtype)
+        whole = whole / whole.sum((-2, -1), keepdims=True) if normalize else whole
+    return Masked(ready, *(jnp.asarray(x, jnp.int32) for x in (pixels, around + origin, source, origin)), whole)

@@ -32,6 +32,13 @@ def fft_shape(shape, kernel_shape):
     return tuple(fast_length(n + k // 2) for n, k in zip(shape, kernel_shape, strict=True))
 
 
+def within_reach(taps, axis, n):
+    """A kernel without the entries that reach from no pixel to another along an axis, -1 or -2, of n pixels."""
+    centre = (taps.shape[axis] - 1) // 2
+    kept = slice(max(centre - n + 1, 0), centre + n)
+    return taps[..., kept] if axis == -1 else taps[..., kept, :]
+
+
 def transform(kernel, shape, xp=jnp):
     """Fourier transform of a kernel whose centre is at the origin.
 

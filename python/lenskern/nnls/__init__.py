@@ -2,7 +2,8 @@
 
 from . import compat
 from .api import solution, solve
+from .normal import normal_matrix, tile_order
 from .options import Options
 from .solution import Solution, Status
 
-__all__ = ["Options", "Solution", "Status", "compat", "solution", "solve"]
+__all__ = ["Options", "Solution", "Status", "compat", "normal_matrix", "solution", "solve", "tile_order"]
