@@ -15,7 +15,7 @@ PIXELS = 9
 
 def distribution(p, w, h):
     """The sum that the interpolant stands for, of each column."""
-    return lambda q: jnp.sum(w[:, None] * (1 + erf((q[:, None] - p) / (h * 2**0.5))) / 2, axis=1)
+    return lambda q: jnp.sum(w * (1 + erf((q[:, None] - p) / (h * 2**0.5))) / 2, axis=1)
 
 
 @pytest.fixture
@@ -29,10 +29,11 @@ def points():
 
 
 def both(p, w, q):
-    """The interpolant and the sum."""
+    """The interpolant of the sum over few points, and the sum over all."""
     low, high = p.min(0), p.max(0)
-    function = distribution(p, w, (high - low) / PIXELS)
-    return _rectangular.interpolated(function, low, high, PIXELS)(q), function(q)
+    h = (high - low) / PIXELS
+    few = distribution(*_rectangular.condensed(p, w, low, high, PIXELS), h)
+    return _rectangular.interpolated(few, low, high, PIXELS)(q), distribution(p, w[:, None], h)(q)
 
 
 def test_it_is_the_sum(points):
@@ -88,17 +89,22 @@ def test_mappings_are_autoarrays(mesh, points, weighted, bandwidth):
 
 
 def test_sums_are_few(mesh, points):
-    """As many as there are points of the interpolant, however many points are mapped; on NumPy nothing changes."""
+    """As many as there are points of the interpolant, however many are mapped or added up; on NumPy nothing changes."""
     p, _, q = points
     many = jnp.tile(q, (50, 1))
 
     def trips(transforms):
-        """Of the loops over blocks of points to evaluate at."""
-        text = str(jax.make_jaxpr(lambda p, q: transforms(p, PIXELS, xp=jnp)[0](q))(p, many))
-        return sorted(map(int, re.findall(r"scan\[.*?length=(\d+)", text, re.DOTALL)))
+        """Of the loops over blocks of points to evaluate at, and the most numbers that there are at a time."""
+        program = jax.make_jaxpr(lambda p, q: transforms(p, PIXELS, xp=jnp)[0](q))(jnp.tile(p, (50, 1)), many)
+        text = str(program)
+        sizes = [np.prod([int(n) for n in found.split(",")]) for found in re.findall(r"f64\[([\d,]+)\]", text)]
+        return sorted(map(int, re.findall(r"scan\[.*?length=(\d+)", text, re.DOTALL))), max(sizes)
 
     ours = _rectangular._interpolating(mesh.create_transforms)
-    assert trips(mesh.create_transforms) == [1, 98] and trips(ours) == [1, 1]
+    few = PIXELS * _rectangular.POINTS + 2
+    assert trips(mesh.create_transforms) == ([1, 98], 512 * 50 * len(p) * 2)
+    found, largest = trips(ours)
+    assert found == [1, 1, 1, 1] and largest <= max(512 * few * 2, 2 * len(many) * _rectangular.POINTS)
     forward, inverse = ours(np.asarray(p), PIXELS)
     wanted, wanted_inverse = mesh.create_transforms(np.asarray(p), PIXELS)
     np.testing.assert_array_equal(forward(np.asarray(q)), wanted(np.asarray(q)))

@@ -3,7 +3,8 @@
 A mesh of the kind RTU puts its pixels where F(q) = Σ_i w_i Φ((q − p_i)/h) is equally spaced, in y and in x. On JAX
 autoarray sums over all N image pixels at each of M over-sampled points, in every likelihood: N M error functions for
 each axis, 4e9 for imaging of 15,000 pixels. F is as smooth as Φ. On segments of the width h a Chebyshev interpolant of
-14 points has it to rounding (Trefethen, Approximation Theory and Practice, chapter 8), and h is a mesh pixel.
+14 points has it to rounding (Trefethen, Approximation Theory and Practice, chapter 8), and h is a mesh pixel. The same
+goes for Φ as a function of p: the sum is one over the points of the segments, with weights that have the same moments.
 """
 
 import functools
@@ -38,9 +39,7 @@ def interpolated(function, low, high, segments):
     callable
         (M, 2) to (M, 2).
     """
-    within = (chebyshev_points(POINTS) + 1) / 2
-    points = ((np.arange(segments)[:, None] + within) / segments).reshape(-1, 1)
-    values = function(low + jnp.asarray(points, low.dtype) * (high - low)).reshape(segments, POINTS, 2)
+    values = function(low + jnp.asarray(_points(segments), low.dtype) * (high - low)).reshape(segments, POINTS, 2)
     coefficients = jnp.einsum("spd,pk->dsk", values, to_coefficients(POINTS).astype(values.dtype))
 
     def evaluate(q):
@@ -50,6 +49,44 @@ def interpolated(function, low, high, segments):
         return jnp.stack([clenshaw(coefficients[d][segment[:, d]], t[:, d]) for d in range(2)], axis=1)
 
     return evaluate
+
+
+def condensed(p, w, low, high, segments):
+    """Few points in the place of many: sums of smooth functions over them are the same.
+
+    Parameters
+    ----------
+    p : (N, 2) array
+    w : (N,) array
+        Weights.
+    low, high : (2,) arrays
+        The least and the largest of the points in each column.
+    segments : int
+        As for `interpolated`: a function is smooth if its interpolant is good.
+
+    Returns
+    -------
+    points : (segments * POINTS + 2, 2) array
+        `low` and `high` are among them, with no weight.
+    weights : (segments * POINTS + 2, 2) array
+        Of each column by itself.
+    """
+    place = (p - low) / (high - low) * segments
+    segment = jnp.clip(place.astype(jnp.int32), 0, segments - 1)
+    t = 2 * (place - segment) - 1
+    moments = [jnp.ones_like(t), t]  # by Chebyshev polynomials
+    for _ in range(POINTS - 2):
+        moments.append(2 * t * moments[-1] - moments[-2])
+    each = w[:, None, None] * jnp.stack(moments, -1)
+    total = [jnp.zeros((segments, POINTS), p.dtype).at[segment[:, d]].add(each[:, d]) for d in range(2)]
+    weights = jnp.einsum("dsk,pk->spd", jnp.stack(total), to_coefficients(POINTS).astype(p.dtype)).reshape(-1, 2)
+    points = low + jnp.asarray(_points(segments), p.dtype) * (high - low)
+    return jnp.concatenate([points, low[None], high[None]]), jnp.pad(weights, ((0, 2), (0, 0)))
+
+
+def _points(segments):
+    """Those of all segments of the unit interval, one after the other, (segments * POINTS, 1)."""
+    return ((np.arange(segments)[:, None] + (chebyshev_points(POINTS) + 1) / 2) / segments).reshape(-1, 1)
 
 
 def patches(mismatch):
@@ -78,19 +115,24 @@ def patches(mismatch):
 
 
 def _interpolating(own):
-    """autoarray's `create_transforms`, whose first function, on JAX, is evaluated at few points and interpolated."""
+    """autoarray's `create_transforms`, on JAX from few points, and its first function interpolated from few values."""
     signature = inspect.signature(own)
 
     @functools.wraps(own)
     def create_transforms(*args, **kwargs):
-        exact, inverse = own(*args, **kwargs)
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        points, mesh_pixels, _, bandwidth, _, xp = given.arguments.values()
-        if xp is np or not all(isinstance(number, int | float) for number in (mesh_pixels, bandwidth)):
-            return exact, inverse
-        segments = max(1, math.ceil(mesh_pixels / bandwidth))
+        points, mesh_pixels, weights, bandwidth, n_knots, xp = given.arguments.values()
+        known = all(isinstance(number, int | float) for number in (mesh_pixels, bandwidth))
+        segments = max(1, math.ceil(mesh_pixels / bandwidth)) if known else None
+        if xp is np or not known or len(points) <= segments * POINTS:
+            return own(*args, **kwargs)
         low, high = jnp.min(points, axis=0), jnp.max(points, axis=0)
+        weights = jnp.ones(len(points), points.dtype) if weights is None else weights
+        few, weights = condensed(points, weights, low, high, segments)
+        # Its own takes one weight for both columns of a point: each column is taken from where its weights are.
+        columns = [own(few, mesh_pixels, weights[:, d], bandwidth, n_knots, xp) for d in range(2)]
+        exact, inverse = (lambda q, k=k: jnp.stack([columns[d][k](q)[:, d] for d in range(2)], 1) for k in range(2))
 
         def transform(q):
             if len(q) <= segments * POINTS:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import nnls
-from . import _rectangular, autofit
+from . import _delaunay, _mapping, _rectangular, autofit
 
 __all__ = ["KNOWN_VERSIONS", "is_registered", "register", "registered", "unregister"]
 
@@ -62,6 +62,9 @@ def register():
 
     Rectangular meshes that adapt by a smooth distribution function (``RectangularRTU...``) get the same one from a few
     hundred of its points instead of one sum over all image pixels for each over-sampled pixel.
+
+    On the CPU mapping matrices are blurred, and multiplied for the curvature matrix, past their zeros, and points are
+    found in Delaunay meshes without all distances in memory.
 
     Where PyAutoFit is installed, its searches share one compiled fit between likelihood and visualization from then on:
     see `lenskern.interop.autofit.patches`.
@@ -123,8 +126,11 @@ def registered():
 
 def _patches():
     """All that `register` rebinds; each part looks first at whether the functions are those that it knows."""
-    searches = autofit.patches() if importlib.util.find_spec("autofit") else []
-    return [*_solver_patches(), *(Patch(*patch) for patch in [*_rectangular.patches(_mismatch), *searches])]
+    found = _solver_patches()  # the first, which says best if autoarray is not there
+    parts = [part.patches(_mismatch) for part in (_mapping, _delaunay, _rectangular)]
+    if importlib.util.find_spec("autofit"):
+        parts.append(autofit.patches())
+    return found + [Patch(*patch) for part in parts for patch in part]
 
 
 def _solver_patches():

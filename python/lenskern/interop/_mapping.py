@@ -1,0 +1,117 @@
+"""Mapping matrices of PyAutoArray on the CPU: blurred by the PSF, and their curvature matrix, past the zeros.
+
+A pixel of a source is seen in few pixels of the image, so that a mapping matrix is mostly zeros, blurred as well. On
+JAX autoarray transforms each of its columns as an image to blur it, and multiplies all of it for the curvature matrix.
+That is most of the time of a likelihood with a mesh.
+"""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import convolve, nnls
+
+_BLUR = (
+    "self",
+    "mapping_matrix",
+    "mask",
+    "blurring_mapping_matrix",
+    "blurring_mask",
+    "jax_method",
+    "use_mixed_precision",
+    "xp",
+)
+_CURVATURE = (
+    "mapping_matrix",
+    "noise_map",
+    "add_to_curvature_diag",
+    "no_regularization_index_list",
+    "settings",
+    "xp",
+)
+
+
+def patches(mismatch):
+    """What `lenskern.interop.autoarray.register` replaces around the mapping matrices of autoarray.
+
+    Parameters
+    ----------
+    mismatch : callable
+        Makes the error for an autoarray that is not as expected, of what is different.
+
+    Returns
+    -------
+    list of (owner, name, value)
+        Attributes to rebind.
+    """
+    try:
+        from autoarray.inversion.inversion import inversion_util
+        from autoarray.operators.convolver import Convolver
+    except ImportError as error:
+        raise mismatch(str(error)) from error
+    found = []
+    for owner, name, known, make in (
+        (Convolver, "convolved_mapping_matrix_from", _BLUR, _blurring),
+        (inversion_util, "curvature_matrix_via_mapping_matrix_from", _CURVATURE, _multiplying),
+    ):
+        own = getattr(owner, name, None)
+        if own is None or tuple(inspect.signature(own).parameters) != known:
+            raise mismatch(f"{owner.__name__} has no {name}({', '.join(known)})")
+        found.append((owner, name, make(own)))
+    return found
+
+
+def _blurring(own):
+    """autoarray's blurring of a mapping matrix, past its zeros where JAX runs on the CPU in float64."""
+    signature = inspect.signature(own)
+
+    @functools.wraps(own)
+    def convolved_mapping_matrix_from(*args, **kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        convolver, matrix, mask, more, _, _, mixed, xp = given.arguments.values()
+        plain = convolver.convolve_over_sample_size == 1 and more is None and not mixed
+        if not (plain and _is_ours(matrix, xp)):
+            return own(*args, **kwargs)
+        kernel = np.asarray(convolver.kernel.native.array, np.float64)
+        return convolve.masked(kernel, np.asarray(mask.array, bool)).mapping_matrix(matrix)
+
+    return convolved_mapping_matrix_from
+
+
+def _multiplying(own):
+    """autoarray's curvature matrix, past the zeros of the mapping matrix where JAX runs on the CPU."""
+    signature = inspect.signature(own)
+
+    @functools.wraps(own)
+    def curvature_matrix_via_mapping_matrix_from(*args, **kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        matrix, noise_map, add_to_diagonal, indices, settings, xp = given.arguments.values()
+        if not _is_ours(matrix, xp):
+            return own(*args, **kwargs)
+        from autoarray.inversion.inversion import inversion_util
+
+        mask = getattr(noise_map, "mask", None)
+        noise = jnp.asarray(getattr(noise_map, "array", noise_map), matrix.dtype)
+        tiled = mask is not None and np.ndim(mask) == 2 and np.sum(~np.asarray(mask.array, bool)) == len(matrix)
+        order = nnls.tile_order(np.asarray(mask.array, bool)) if tiled else None
+        curvature = nnls.normal_matrix(matrix, noise, order=order)
+        if add_to_diagonal and indices is not None and len(indices) > 0:
+            curvature = inversion_util.curvature_matrix_with_added_to_diag_from(
+                curvature_matrix=curvature,
+                value=settings.no_regularization_add_to_curvature_diag_value,
+                no_regularization_index_list=indices,
+                xp=xp,
+            )
+        return curvature
+
+    return curvature_matrix_via_mapping_matrix_from
+
+
+def _is_ours(matrix, xp):
+    # GPUs have no kernel for this, and transforms and products that are fast.
+    return xp is not np and matrix.dtype == np.float64 and jax.default_backend() == "cpu"
