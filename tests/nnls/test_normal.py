@@ -126,6 +126,8 @@ def test_bad_input():
     matrix, noise = system(6, 4)
     with pytest.raises(ValueError, match=r"matrix: got shape \(6,\), expected \(..., N, S\)"):
         nnls.normal_matrix(matrix[:, 0])
+    with pytest.raises(ValueError, match=r"matrix: got shape \(6, 0\), expected \(..., N, S\) with N, S > 0"):
+        nnls.normal_matrix(matrix[:, :0])
     with pytest.raises(ValueError, match="matrix: got dtype int64, expected float32 or float64"):
         nnls.normal_matrix(np.ones((3, 3), int))
     with pytest.raises(ValueError, match=r"noise_map: got shape \(4,\), expected \(..., 6\)"):
@@ -134,6 +136,8 @@ def test_bad_input():
         nnls.normal_matrix(matrix, noise.astype("float32"))
     with pytest.raises(ValueError, match=r"order: got shape \(5,\), dtype int64, expected \(6,\) of integers"):
         nnls.normal_matrix(matrix, noise, order=np.arange(5))
+    with pytest.raises(ValueError, match="order: got some rows twice or not at all, expected each of 0 to 5 once"):
+        nnls.normal_matrix(matrix, noise, order=[0, 1, 2, 3, 4, 4])
     with pytest.raises(NotImplementedError, match="'pallas' has no kernel for normal matrices"):
         nnls.normal_matrix(matrix, noise, backend="pallas")
     with pytest.raises(ValueError, match="mask: got a traced array"):

@@ -128,7 +128,8 @@ def _interpolating(own):
         if xp is np or not known or len(points) <= segments * POINTS:
             return own(*args, **kwargs)
         low, high = jnp.min(points, axis=0), jnp.max(points, axis=0)
-        weights = jnp.ones(len(points), points.dtype) if weights is None else weights
+        weights = 1.0 if weights is None else getattr(weights, "array", weights)
+        weights = jnp.broadcast_to(jnp.asarray(weights, points.dtype), len(points))
         few, weights = condensed(points, weights, low, high, segments)
         # Its own takes one weight for both columns of a point: each column is taken from where its weights are.
         columns = [own(few, mesh_pixels, weights[:, d], bandwidth, n_knots, xp) for d in range(2)]

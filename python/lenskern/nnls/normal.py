@@ -52,20 +52,17 @@ def normal_matrix(matrix, noise_map=None, *, order=None, backend=None):
      [ 2. 40.]]
     """
     matrix = _checks.float_array("matrix", matrix)
-    if matrix.ndim < 2:
-        raise ValueError(f"matrix: got shape {matrix.shape}, expected (..., N, S)")
+    if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
+        raise ValueError(f"matrix: got shape {matrix.shape}, expected (..., N, S) with N, S > 0")
     rows = matrix.shape[-2]
     noise = jnp.ones(rows, matrix.dtype) if noise_map is None else _checks.float_array("noise_map", noise_map)
-    if noise.dtype != matrix.dtype:
-        raise ValueError(f"noise_map: got dtype {noise.dtype}, expected the dtype of matrix, {matrix.dtype}")
+    _checks.same_dtype("matrix", matrix, "noise_map", noise)
     if noise.shape[-1:] != (rows,):
         raise ValueError(f"noise_map: got shape {noise.shape}, expected (..., {rows})")
-    order = jnp.arange(rows, dtype=jnp.int32) if order is None else jnp.asarray(order)
-    if order.shape != (rows,) or not jnp.issubdtype(order.dtype, jnp.integer):
-        raise ValueError(f"order: got shape {order.shape}, dtype {order.dtype}, expected ({rows},) of integers")
+    order = _checked(np.arange(rows) if order is None else order, rows)
     if backend is not None:
         backends.require(backend)
-    operands = matrix, 1 / noise, jnp.clip(order.astype(jnp.int32), 0, max(rows - 1, 0))
+    operands = matrix, 1 / noise, jnp.clip(jnp.asarray(order, jnp.int32), 0, rows - 1)
     lanes = max(x.ndim - n for x, n in zip(operands, _NDIMS, strict=True))
     operands = [x[(None,) * (lanes - x.ndim + n)] for x, n in zip(operands, _NDIMS, strict=True)]
     return normal_p.bind(*operands, backend=backend)[0]
@@ -98,6 +95,16 @@ def tile_order(mask):
         raise ValueError(f"mask: got shape {mask.shape}, dtype {mask.dtype}, expected (H, W) of bool")
     y, x = np.argwhere(~mask).T // 8
     return np.lexsort((x, y)).astype(np.int32)
+
+
+def _checked(order, rows):
+    """An order of so many rows; whether each is there once can be seen only where the values are known."""
+    order = order if isinstance(order, jax.core.Tracer) else np.asarray(order)
+    if order.shape != (rows,) or not jnp.issubdtype(order.dtype, jnp.integer):
+        raise ValueError(f"order: got shape {order.shape}, dtype {order.dtype}, expected ({rows},) of integers")
+    if isinstance(order, np.ndarray) and not np.array_equal(np.sort(order), np.arange(rows)):
+        raise ValueError(f"order: got some rows twice or not at all, expected each of 0 to {rows - 1} once")
+    return order
 
 
 def _product(A, B):
