@@ -19,10 +19,10 @@ struct Shape {
 
 // Images as the columns of a matrix, of which only some pixels are there.
 struct Columns {
-  int64_t height, width;                // of the images
-  int64_t kernel_height, kernel_width;  // of the kernel
+  int64_t height, width;                        // of the images
+  int64_t kernel_height, kernel_width;          // of the kernel
   bool transposed;
-  int64_t columns, inputs, outputs;          // columns of the matrix, its rows, and those of the result
+  int64_t columns, inputs, outputs;             // columns of the matrix, its rows, and those of the result
   const int32_t *input_pixels, *output_pixels;  // (y, x) of each row; those beyond the images count for nothing
 };
 

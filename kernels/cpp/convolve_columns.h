@@ -50,8 +50,8 @@ struct Entries {
 struct ColumnsScratch {
   Buffer rows, first, is_full, entries;
 };
-inline void* make_columns_scratch() { return new ColumnsScratch; }
-inline void free_columns_scratch(void* scratch) { delete static_cast<ColumnsScratch*>(scratch); }
+void* make_columns_scratch() { return new ColumnsScratch; }
+void free_columns_scratch(void* scratch) { delete static_cast<ColumnsScratch*>(scratch); }
 
 // Calls run(start, end) for pieces of `rows` rows, on all workers that help.
 template <class F>

@@ -34,7 +34,7 @@ class Operand {
   LaneOffsets at_;
 };
 
-// Calls lane(i, worker) for all lanes, on so many threads as the products of a lane are worth; false where one of them
+// Calls lane(i, worker) for all lanes, on as many threads as the products of a lane are worth; false where one of them
 // is.
 template <class Lane>
 bool run_lanes(xla::ffi::ThreadPool& pool, xla::ffi::Span<const int64_t> batch, double products, const Lane& lane) {

@@ -96,7 +96,7 @@ template <class D>
 void multiply(int64_t rows, const D* across, const int32_t* at_across, const D* down, const int32_t* at_down, int64_t S,
               D* out) {
   constexpr int W = Simd<D>::width, R = 2 * W, C = kTileColumns;
-  bool is_run = at_across[R - 1] - at_across[0] == R - 1;
+  const bool is_run = at_across[R - 1] - at_across[0] == R - 1;
   for (int c = 0; c < R; c += C) {
     if (at_down[c] < 0) break;
     Vector<D> a[C] = {}, b[C] = {};

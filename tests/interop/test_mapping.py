@@ -72,8 +72,13 @@ def test_blurred_as_autoarray_does(theirs, matrix, use_fft):
             assert "fft" in lowered(lambda m: blur(m, use_mixed_precision=True), matrix)
 
 
-def test_curvature_as_autoarray_has_it(theirs, matrix):
+def test_curvature_as_autoarray_has_it(theirs, matrix, monkeypatch):
     from autoarray.inversion.inversion import inversion_util
+
+    from lenskern import nnls
+
+    orders, own = [], nnls.tile_order
+    monkeypatch.setattr(nnls, "tile_order", lambda mask: orders.append(own(mask)) or orders[-1])
 
     mask = theirs.Mask2D(DISC, pixel_scales=1.0)
     noise = RNG.uniform(0.5, 2, N)
@@ -96,6 +101,7 @@ def test_curvature_as_autoarray_has_it(theirs, matrix):
                 found = jax.jit(lambda m, f=curvature: f(m))(matrix)
                 np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
                 np.testing.assert_allclose(curvature(np.asarray(matrix), np), wanted, rtol=0, atol=1e-12)
+    assert len(orders) == 3  # of the noise map that knows its mask
 
 
 def test_seeds_of_a_delaunay_mesh(theirs):

@@ -5,13 +5,12 @@ time in memory, and the least of each; on the CPU XLA takes twenty times as long
 """
 
 import functools
-import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-_KNOWN = ("query_points", "points", "xp")
+from ._known import calls, known
 
 
 def nearest(queries, points):
@@ -41,28 +40,12 @@ def nearest(queries, points):
 
 
 def patches(mismatch):
-    """What `lenskern.interop.autoarray.register` replaces in the meshes of autoarray.
+    """(owner, name, value) of what `register` replaces in the meshes of autoarray; `mismatch` as for `known`."""
+    from autoarray.inversion.mesh.interpolator import delaunay
 
-    Parameters
-    ----------
-    mismatch : callable
-        Makes the error for an autoarray that is not as expected, of what is different.
-
-    Returns
-    -------
-    list of (owner, name, value)
-        Attributes to rebind.
-    """
-    try:
-        from autoarray.inversion.mesh.interpolator import delaunay
-    except ImportError as error:
-        raise mismatch(str(error)) from error
     name = "_nearest_vertex_seed_from"
-    own, caller = getattr(delaunay, name, None), getattr(delaunay, "pix_indexes_delaunay_walk_from", None)
-    if own is None or tuple(inspect.signature(own).parameters) != _KNOWN:
-        raise mismatch(f"{delaunay.__name__} has no {name}({', '.join(_KNOWN)})")
-    if caller is None or name not in caller.__code__.co_names:
-        raise mismatch(f"{delaunay.__name__}.pix_indexes_delaunay_walk_from does not call {name}")
+    own = known(delaunay, name, ("query_points", "points", "xp"), mismatch)
+    calls(delaunay, "pix_indexes_delaunay_walk_from", name, mismatch)
 
     @functools.wraps(own)
     def seed(query_points, points, xp=np):

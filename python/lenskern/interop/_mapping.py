@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import convolve, nnls
+from ._known import known
 
 _BLUR = (
     "self",
@@ -35,33 +36,16 @@ _CURVATURE = (
 
 
 def patches(mismatch):
-    """What `lenskern.interop.autoarray.register` replaces around the mapping matrices of autoarray.
+    """(owner, name, value) of what `register` replaces around mapping matrices; `mismatch` as for `known`."""
+    from autoarray.inversion.inversion import inversion_util
+    from autoarray.operators.convolver import Convolver
 
-    Parameters
-    ----------
-    mismatch : callable
-        Makes the error for an autoarray that is not as expected, of what is different.
-
-    Returns
-    -------
-    list of (owner, name, value)
-        Attributes to rebind.
-    """
-    try:
-        from autoarray.inversion.inversion import inversion_util
-        from autoarray.operators.convolver import Convolver
-    except ImportError as error:
-        raise mismatch(str(error)) from error
-    found = []
-    for owner, name, known, make in (
-        (Convolver, "convolved_mapping_matrix_from", _BLUR, _blurring),
-        (inversion_util, "curvature_matrix_via_mapping_matrix_from", _CURVATURE, _multiplying),
-    ):
-        own = getattr(owner, name, None)
-        if own is None or tuple(inspect.signature(own).parameters) != known:
-            raise mismatch(f"{owner.__name__} has no {name}({', '.join(known)})")
-        found.append((owner, name, make(own)))
-    return found
+    blur = known(Convolver, "convolved_mapping_matrix_from", _BLUR, mismatch)
+    multiply = known(inversion_util, "curvature_matrix_via_mapping_matrix_from", _CURVATURE, mismatch)
+    return [
+        (Convolver, "convolved_mapping_matrix_from", _blurring(blur)),
+        (inversion_util, "curvature_matrix_via_mapping_matrix_from", _multiplying(multiply)),
+    ]
 
 
 def _blurring(own):
@@ -76,7 +60,8 @@ def _blurring(own):
         plain = convolver.convolve_over_sample_size == 1 and more is None and not mixed
         if not (plain and _is_ours(matrix, xp)):
             return own(*args, **kwargs)
-        kernel = np.asarray(convolver.kernel.native.array, np.float64)
+        kernel = convolver.kernel.native.array
+        kernel = kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel, matrix.dtype)
         return convolve.masked(kernel, np.asarray(mask.array, bool)).mapping_matrix(matrix)
 
     return convolved_mapping_matrix_from

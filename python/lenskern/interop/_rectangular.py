@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..deflect.projection import chebyshev_points, clenshaw, to_coefficients
+from ._known import calls, known
 
 # Points of a segment. Its half-width is h/2, so the next coefficient is below 3e-15.
 POINTS = 14
@@ -90,28 +91,13 @@ def _points(segments):
 
 
 def patches(mismatch):
-    """What `lenskern.interop.autoarray.register` replaces in the meshes of autoarray.
+    """(owner, name, value) of what `register` replaces in the meshes of autoarray; `mismatch` as for `known`."""
+    from autoarray.inversion.mesh.interpolator import rectangular
 
-    Parameters
-    ----------
-    mismatch : callable
-        Makes the error for an autoarray that is not as expected, of what is different.
-
-    Returns
-    -------
-    list of (owner, name, value)
-        Attributes to rebind.
-    """
-    try:
-        from autoarray.inversion.mesh.interpolator import rectangular
-    except ImportError as error:
-        raise mismatch(str(error)) from error
-    own, caller = (getattr(rectangular, name, None) for name in ("create_transforms", "_transforms_from"))
-    if own is None or tuple(inspect.signature(own).parameters) != _KNOWN:
-        raise mismatch(f"{rectangular.__name__} has no create_transforms({', '.join(_KNOWN)})")
-    if caller is None or "create_transforms" not in caller.__code__.co_names:
-        raise mismatch(f"{rectangular.__name__}._transforms_from does not call create_transforms")
-    return [(rectangular, "create_transforms", _interpolating(own))]
+    name = "create_transforms"
+    own = known(rectangular, name, _KNOWN, mismatch)
+    calls(rectangular, "_transforms_from", name, mismatch)
+    return [(rectangular, name, _interpolating(own))]
 
 
 def _interpolating(own):

@@ -127,7 +127,10 @@ def registered():
 def _patches():
     """All that `register` rebinds; each part looks first at whether the functions are those that it knows."""
     found = _solver_patches()  # the first, which says best if autoarray is not there
-    parts = [part.patches(_mismatch) for part in (_mapping, _delaunay, _rectangular)]
+    try:
+        parts = [part.patches(_mismatch) for part in (_mapping, _delaunay, _rectangular)]
+    except ImportError as error:
+        raise _mismatch(str(error)) from error
     if importlib.util.find_spec("autofit"):
         parts.append(autofit.patches())
     return found + [Patch(*patch) for part in parts for patch in part]
