@@ -186,8 +186,8 @@ def register_cuda():
     _register(load_cuda(), "CUDA")
 
 
-def compiled_backend(platform, backend):
-    """Name of the compiled kernels that run an operation which all of them have, and register them.
+def compiled_backend(platform, backend, names=("cpp", "cuda")):
+    """Name of the compiled kernels that run an operation, and register them.
 
     Parameters
     ----------
@@ -195,6 +195,8 @@ def compiled_backend(platform, backend):
         What is lowered for: "cpu", "cuda" or "" for any other.
     backend : str or None
         What was asked for.
+    names : sequence of str
+        Those that have the operation.
 
     Returns
     -------
@@ -213,7 +215,7 @@ def compiled_backend(platform, backend):
         where = {"cpp": "the CPU", "cuda": "NVIDIA GPUs"}[backend]
         raise NotImplementedError(f"backend {backend!r} runs on {where} only; use backend=None on this device")
     status = {"cpp": cpp_status, "cuda": cuda_status}
-    if own is None or (backend != own and (backend is not None or not status[own]().available)):
+    if own not in names or (backend != own and (backend is not None or not status[own]().available)):
         return None
     {"cpp": register_cpp, "cuda": register_cuda}[own]()
     return own

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, mlir
 
-from .. import _ffi, _primitive, backends
+from .. import _ffi, _primitive
 from . import reference
 
 # What can run it besides the reference.
@@ -59,11 +59,7 @@ def _lane(matrix, kernel, inputs, outputs, *, shape, transposed):
 def _choose(platform, *avals, shape, transposed, backend):
     if backend not in (None, "reference", *BACKENDS):
         raise NotImplementedError(f"backend {backend!r} does not convolve mapping matrices; use backend=None")
-    if backend == "cpp" and platform != "cpu":
-        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    compiled = platform == "cpu" and backends.availability("cpp").available
-    if backend == "cpp" or (backend is None and compiled):
-        _ffi.register_cpp()
+    if _ffi.compiled_backend(platform, backend, BACKENDS):
         rule = jax.ffi.ffi_lowering("lenskern_convolve_columns")
         return partial(rule, height=shape[0], width=shape[1], transposed=transposed)
     lane = partial(_lane, shape=shape, transposed=transposed)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad, mlir
 
-from .. import _ffi, _primitive, backends
+from .. import _ffi, _primitive
 from . import reference
 
 _LANES = {"fft": reference.fft, "direct": reference.direct, "separable": reference.separable}
@@ -50,11 +50,7 @@ def check(method, backend):
 
 def _choose(method, platform, *avals, transposed, backend):
     check(method, backend)
-    if backend == "cpp" and platform != "cpu":
-        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    compiled = platform == "cpu" and "cpp" in BACKENDS[method] and backends.availability("cpp").available
-    if backend == "cpp" or (backend is None and compiled):
-        _ffi.register_cpp()
+    if _ffi.compiled_backend(platform, backend, BACKENDS[method]):
         return partial(jax.ffi.ffi_lowering(f"lenskern_convolve_{method}"), transposed=transposed)
     if backend == "pallas":
         from lenskern._kernels.pallas import convolve as pallas

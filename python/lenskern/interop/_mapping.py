@@ -80,10 +80,10 @@ def _multiplying(own):
             return own(*args, **kwargs)
         from autoarray.inversion.inversion import inversion_util
 
-        mask = getattr(noise_map, "mask", None)
         noise = jnp.asarray(getattr(noise_map, "array", noise_map), matrix.dtype)
-        tiled = mask is not None and np.ndim(mask) == 2 and np.sum(~np.asarray(mask.array, bool)) == len(matrix)
-        order = nnls.tile_order(np.asarray(mask.array, bool)) if tiled else None
+        mask = getattr(noise_map, "mask", None)
+        mask = np.asarray(mask.array, bool) if np.ndim(mask) == 2 else None
+        order = nnls.tile_order(mask) if mask is not None and np.sum(~mask) == len(matrix) else None
         curvature = nnls.normal_matrix(matrix, noise, order=order)
         if add_to_diagonal and indices is not None and len(indices) > 0:
             curvature = inversion_util.curvature_matrix_with_added_to_diag_from(

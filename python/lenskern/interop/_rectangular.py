@@ -45,8 +45,7 @@ def interpolated(function, low, high, segments):
 
     def evaluate(q):
         place = jnp.clip((q - low) / (high - low), 0, 1) * segments
-        segment = jnp.clip(place.astype(jnp.int32), 0, segments - 1)
-        t = 2 * (place - segment) - 1
+        segment, t = _within(place, segments)
         return jnp.stack([clenshaw(coefficients[d][segment[:, d]], t[:, d]) for d in range(2)], axis=1)
 
     return evaluate
@@ -73,8 +72,7 @@ def condensed(p, w, low, high, segments):
         Of each column by itself.
     """
     place = (p - low) / (high - low) * segments
-    segment = jnp.clip(place.astype(jnp.int32), 0, segments - 1)
-    t = 2 * (place - segment) - 1
+    segment, t = _within(place, segments)
     moments = [jnp.ones_like(t), t]  # by Chebyshev polynomials
     for _ in range(POINTS - 2):
         moments.append(2 * t * moments[-1] - moments[-2])
@@ -83,6 +81,12 @@ def condensed(p, w, low, high, segments):
     weights = jnp.einsum("dsk,pk->spd", jnp.stack(total), to_coefficients(POINTS).astype(p.dtype)).reshape(-1, 2)
     points = low + jnp.asarray(_points(segments), p.dtype) * (high - low)
     return jnp.concatenate([points, low[None], high[None]]), jnp.pad(weights, ((0, 2), (0, 0)))
+
+
+def _within(place, segments):
+    """The segment of a place from 0 to `segments`, and where in it that is, from -1 to 1."""
+    segment = jnp.clip(place.astype(jnp.int32), 0, segments - 1)
+    return segment, 2 * (place - segment) - 1
 
 
 def _points(segments):

@@ -115,11 +115,7 @@ def _product(A, B):
 def _choose(platform, *avals, backend):
     if backend not in (None, "reference", "cpp"):
         raise NotImplementedError(f"backend {backend!r} has no kernel for normal matrices; use backend=None")
-    if backend == "cpp" and platform != "cpu":
-        raise NotImplementedError("backend 'cpp' runs on the CPU only; use backend=None on this device")
-    compiled = platform == "cpu" and backends.availability("cpp").available
-    if backend == "cpp" or (backend is None and compiled):
-        _ffi.register_cpp()
+    if _ffi.compiled_backend(platform, backend, ("cpp",)):
         return jax.ffi.ffi_lowering("lenskern_nnls_normal_matrix")
 
     def lanes(matrix, scale, order):
