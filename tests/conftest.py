@@ -13,6 +13,8 @@ import jax
 import pytest
 from hypothesis import settings
 
+from lenskern import backends
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # float64 is for the caller to switch on; the library never does.
@@ -69,6 +71,19 @@ def few_mappings():
     mapped = Path("/proc/self/maps")
     if mapped.exists() and mapped.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def available():
+    """Gives the name of a backend back; skips, with the reason, where it does not run."""
+
+    def check(name):
+        status = backends.availability(name)
+        if not status.available:
+            pytest.skip(f"backend {name}: {status.reason}")
+        return name
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "by_isa.h"
 #include "crew.h"
 
 namespace lenskern {
@@ -39,21 +40,6 @@ struct ConvolveKernels {
   bool (*columns)(const convolve::Columns&, const D* matrix, const D* kernel, D* out, Crew::Worker&);
 };
 
-// Those of the processor that this runs on.
-template <class D>
-ConvolveKernels<D> convolve_kernels();
-
-namespace baseline {
-template <class D>
-ConvolveKernels<D> convolve_kernels();
-}
-namespace avx2 {
-template <class D>
-ConvolveKernels<D> convolve_kernels();
-}
-namespace avx512 {
-template <class D>
-ConvolveKernels<D> convolve_kernels();
-}
+LENSKERN_DECLARE_BY_ISA(ConvolveKernels, convolve_kernels)
 
 }  // namespace lenskern

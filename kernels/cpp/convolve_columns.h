@@ -97,13 +97,16 @@ bool find_entries(const lenskern::convolve::Columns& c, const D* matrix, Columns
   return true;
 }
 
+// Entries before the centre of the n of a correlation that is a convolution with a kernel, or its transpose.
+int64_t before_centre(int64_t n, bool transposed) { return transposed ? (n - 1) / 2 : n / 2; }
+
 // Of one dimension: the inputs from `start` to `end` that a kernel of n entries brings to an output, and the kernel's
 // entry for the first of them, from which on they go down, or, transposed, up.
 struct Reach {
   int64_t start, end, tap;
 
   Reach(int64_t output, int64_t n, int64_t size, bool transposed) {
-    const int64_t before = transposed ? (n - 1) / 2 : n / 2, low = output - before;
+    const int64_t low = output - before_centre(n, transposed);
     start = low > 0 ? low : 0;
     end = low + n < size ? low + n : size;
     tap = transposed ? start - low : n - 1 - (start - low);

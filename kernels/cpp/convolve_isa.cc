@@ -56,9 +56,6 @@ struct Weights {
 
 constexpr int64_t weights_size(int64_t height, int64_t width) { return (height + 2 * (kRows - 1)) * width; }
 
-// Entries before the centre of the n of a correlation that is a convolution with a kernel, or its transpose.
-int64_t before_centre(int64_t n, bool transposed) { return transposed ? (n - 1) / 2 : n / 2; }
-
 // Fills weights_size(height, width) numbers. A convolution is a correlation with the kernel turned round.
 template <class D>
 Weights<D> weights_of(const D* kernel, int64_t height, int64_t width, bool transposed, D* data) {

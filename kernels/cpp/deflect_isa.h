@@ -1,6 +1,7 @@
 // The sums of one lane as each instruction set's source exports them.
 #pragma once
 
+#include "by_isa.h"
 #include "crew.h"
 #include "deflect.h"
 
@@ -21,21 +22,6 @@ struct DeflectKernels {
   void (*free_scratch)(void*);
 };
 
-// Those of the processor that this runs on.
-template <class D>
-DeflectKernels<D> deflect_kernels();
-
-namespace baseline {
-template <class D>
-DeflectKernels<D> deflect_kernels();
-}
-namespace avx2 {
-template <class D>
-DeflectKernels<D> deflect_kernels();
-}
-namespace avx512 {
-template <class D>
-DeflectKernels<D> deflect_kernels();
-}
+LENSKERN_DECLARE_BY_ISA(DeflectKernels, deflect_kernels)
 
 }  // namespace lenskern

@@ -64,8 +64,8 @@ inline double midpoint(int64_t row) {
   return from_bits((2 * row + 1) << (51 - Family::kBits));
 }
 
-// Samples are at the Chebyshev points of a segment of three octaves in ln v (and what its rows reach beyond it). In ln v
-// the singularities are at an imaginary part of pi, so n points give 5.05^-n: 1e-17 for 24, 6e-12 for 16.
+// Samples are at the Chebyshev points of a segment of three octaves in ln v (and what its rows reach beyond it). In
+// ln v the singularities are at an imaginary part of pi, so n points give 5.05^-n: 1e-17 for 24, 6e-12 for 16.
 constexpr int kSegmentOctaves = 3;
 constexpr double kSegmentBegin = 0.75, kSegmentEnd = 10.0;
 

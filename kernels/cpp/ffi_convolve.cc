@@ -11,18 +11,23 @@ namespace ffi = xla::ffi;
 namespace lenskern {
 namespace {
 
-using Dimensions = ffi::Span<const int64_t>;
 using Result = ffi::Result<ffi::AnyBuffer>;
 
-ffi::Error result_of(bool done) {
-  if (done) return ffi::Error::Success();
+// Products in a call below which another thread would cost more than it brings.
+constexpr double kProductsWorthAThread = 1e6;
+
+template <class Lane>
+ffi::Error over_lanes(ffi::ThreadPool& pool, int64_t lanes, double products, const Lane& lane) {
+  if (run_lanes(pool, lanes, static_cast<double>(lanes) * products / kProductsWorthAThread, lane)) {
+    return ffi::Error::Success();
+  }
   return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.convolve: out of memory");
 }
 
 // Calls run(D{}, batch) with the type of the images and the batch axes.
 template <class Run>
 ffi::Error with_type(Result& out, const Run& run) {
-  const Dimensions shape = out->dimensions(), batch(shape.begin(), shape.size() - 2);
+  const Dimensions batch = batch_of(out->dimensions(), 2);
   switch (out->element_type()) {
     case ffi::F64:
       return run(double{}, batch);
@@ -36,14 +41,14 @@ ffi::Error with_type(Result& out, const Run& run) {
 ffi::Error direct(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer kernel, Result out, bool transposed) {
   return with_type(out, [&](auto zero, Dimensions batch) {
     using D = decltype(zero);
-    const Operand<D> images(image, batch), kernels(kernel, batch);
+    const Operand<D> images(image, batch, 2), kernels(kernel, batch, 2);
     D* to = out->typed_data<D>();
-    const convolve::Shape s{images.height, images.width, kernels.height, kernels.width, 1, transposed};
+    const convolve::Shape s{images.size(0), images.size(1), kernels.size(0), kernels.size(1), 1, transposed};
     const int64_t pixels = s.height * s.width;
     const double products = static_cast<double>(pixels) * s.kernel_height * s.kernel_width;
-    return result_of(run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
+    return over_lanes(pool, product(batch), products, [&](int64_t i, Crew::Worker& worker) {
       return convolve_kernels<D>().direct(s, images[i], kernels[i], to + i * pixels, worker);
-    }));
+    });
   });
 }
 
@@ -51,14 +56,14 @@ ffi::Error separable(ffi::ThreadPool pool, ffi::AnyBuffer image, ffi::AnyBuffer 
                      bool transposed) {
   return with_type(out, [&](auto zero, Dimensions batch) {
     using D = decltype(zero);
-    const Operand<D> images(image, batch), columns(y, batch), rows(x, batch);
+    const Operand<D> images(image, batch, 2), columns(y, batch, 2), rows(x, batch, 2);
     D* to = out->typed_data<D>();
-    const convolve::Shape s{images.height, images.width, columns.width, rows.width, columns.height, transposed};
+    const convolve::Shape s{images.size(0), images.size(1), columns.size(1), rows.size(1), columns.size(0), transposed};
     const int64_t pixels = s.height * s.width;
     const double products = static_cast<double>(pixels) * s.rank * (s.kernel_height + s.kernel_width);
-    return result_of(run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
+    return over_lanes(pool, product(batch), products, [&](int64_t i, Crew::Worker& worker) {
       return convolve_kernels<D>().separable(s, images[i], columns[i], rows[i], to + i * pixels, worker);
-    }));
+    });
   });
 }
 
@@ -66,17 +71,17 @@ ffi::Error columns(ffi::ThreadPool pool, ffi::AnyBuffer matrix, ffi::AnyBuffer k
                    ffi::AnyBuffer outputs, Result out, int64_t height, int64_t width, bool transposed) {
   return with_type(out, [&](auto zero, Dimensions batch) {
     using D = decltype(zero);
-    const Operand<D> matrices(matrix, batch), kernels(kernel, batch);
-    const Operand<int32_t> from(inputs, batch), at(outputs, batch);
+    const Operand<D> matrices(matrix, batch, 2), kernels(kernel, batch, 2);
+    const Operand<int32_t> from(inputs, batch, 2), at(outputs, batch, 2);
     D* to = out->typed_data<D>();
-    const int64_t size = at.height * matrices.width;
+    const int64_t size = at.size(0) * matrices.size(1);
     // Of a matrix that is mostly zeros it is far less, but reading and writing it is worth threads as well.
-    const double products = static_cast<double>(size) * kernels.height * kernels.width;
-    return result_of(run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
-      const convolve::Columns c{height,        width,     kernels.height, kernels.width, transposed,
-                                matrices.width, from.height, at.height,      from[i],       at[i]};
+    const double products = static_cast<double>(size) * kernels.size(0) * kernels.size(1);
+    return over_lanes(pool, product(batch), products, [&](int64_t i, Crew::Worker& worker) {
+      const convolve::Columns c{height,           width,        kernels.size(0), kernels.size(1), transposed,
+                                matrices.size(1), from.size(0), at.size(0),      from[i],         at[i]};
       return convolve_kernels<D>().columns(c, matrices[i], kernels[i], to + i * size, worker);
-    }));
+    });
   });
 }
 

@@ -1,12 +1,11 @@
 // XLA FFI handlers of the sums over haloes on the CPU: lanes of a batch over the thread pool, one call each.
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <utility>
 
 #include "deflect_isa.h"
 #include "handlers.h"
-#include "lane_offsets.h"
+#include "lane_calls.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -14,34 +13,10 @@ namespace ffi = xla::ffi;
 namespace lenskern {
 namespace {
 
-using Dimensions = ffi::Span<const int64_t>;
 using Result = ffi::Result<ffi::AnyBuffer>;
 
 // Work in a call, in pairs of a halo and a ray, below which another thread would cost more than it brings.
 constexpr double kPairsWorthAThread = 2e5;
-
-// The batch axes of an operand with `core` axes of its own.
-Dimensions batch_of(Dimensions shape, size_t core) { return Dimensions(shape.begin(), shape.size() - core); }
-int64_t lane_size(Dimensions shape, size_t core) {
-  int64_t size = 1;
-  for (size_t axis = shape.size() - core; axis < shape.size(); ++axis) size *= shape[axis];
-  return size;
-}
-int64_t product(Dimensions shape) { return lane_size(shape, shape.size()); }
-
-// An operand of which each lane has a part, or shares one.
-template <class T>
-class Operand {
- public:
-  Operand(ffi::AnyBuffer buffer, Dimensions batch, size_t core)
-      : data_(reinterpret_cast<const T*>(buffer.untyped_data())),
-        at_(batch, buffer.dimensions(), lane_size(buffer.dimensions(), core)) {}
-  const T* operator[](int64_t lane) const { return data_ + at_[lane]; }
-
- private:
-  const T* data_;
-  LaneOffsets at_;
-};
 
 // The operands that all handlers have, in the order of Operands in python/lenskern/deflect/primitive.py.
 struct Arguments {
@@ -63,10 +38,11 @@ class Scenes {
         tables_(a.tables, batch, 3),
         grid_(a.grid, batch, 2) {}
 
-  int64_t rays() const { return *(a_.grid.dimensions().end() - 2); }
-  int64_t halos() const { return a_.profile.dimensions().back(); }
+  int64_t rays() const { return grid_.size(0); }
+  int64_t halos() const { return profile_.size(0); }
+  // A single point stands for none, as tables are interpolated.
+  bool has_tables() const { return tables_.size(2) > 1; }
   deflect::Scene<D> operator[](int64_t i) const {
-    const int64_t* table = a_.tables.dimensions().end() - 3;
     return {rays(),
             static_cast<int>(halos()),
             profile_[i],
@@ -75,8 +51,8 @@ class Scenes {
             scale_[i],
             shape_[i],
             mask_[i],
-            {tables_[i], static_cast<int>(table[0]), static_cast<int>(table[1]), static_cast<int>(table[2]),
-             a_.ln_u_min, a_.ln_u_max},
+            {tables_[i], has_tables() ? static_cast<int>(tables_.size(0)) : 0, static_cast<int>(tables_.size(1)),
+             static_cast<int>(tables_.size(2)), a_.ln_u_min, a_.ln_u_max},
             grid_[i]};
   }
 
@@ -89,20 +65,12 @@ class Scenes {
 };
 
 template <class D, class Lane>
-ffi::Error run_lanes(ffi::ThreadPool& pool, const Scenes<D>& scenes, int64_t lanes, const Lane& lane) {
+ffi::Error over_lanes(ffi::ThreadPool& pool, const Scenes<D>& scenes, int64_t lanes, const Lane& lane) {
   const DeflectKernels<D> kernels = deflect_kernels<D>();
   const double pairs = static_cast<double>(lanes) * (scenes.halos() + 1) * (scenes.rays() + 1);
-  const int64_t useful = static_cast<int64_t>(1 + std::min(1e6, pairs / kPairsWorthAThread));
-  const int threads = static_cast<int>(std::min<int64_t>({pool.num_threads(), useful, 256}));
-  std::atomic<bool> out_of_memory{false};
-  Crew::run(
-      lanes, threads, [&](std::function<void()> task) { pool.Schedule(std::move(task)); },
-      [&](int64_t i, Crew::Worker& worker) {
-        void* scratch = worker.scratch(kernels.make_scratch, kernels.free_scratch);
-        if (scratch == nullptr || !lane(kernels, i, scratch, worker)) out_of_memory = true;
-      });
-  if (out_of_memory) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.deflect: out of memory");
-  return ffi::Error::Success();
+  const auto run = [&](int64_t i, void* scratch, Crew::Worker& worker) { return lane(kernels, i, scratch, worker); };
+  if (run_lanes(pool, lanes, pairs / kPairsWorthAThread, kernels, run)) return ffi::Error::Success();
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.deflect: out of memory");
 }
 
 // Calls run(D{}) with the type of the grid.
@@ -127,11 +95,11 @@ ffi::Error fields(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer c
     const Dimensions batch = batch_of(out->dimensions(), 2);
     const Scenes<D> scenes(a, batch);
     D* to = out->typed_data<D>();
-    const int64_t size = lane_size(out->dimensions(), 2);
-    return run_lanes(pool, scenes, product(batch),
-                     [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
-                       return kernels.fields(scenes[i], {kind, tol}, to + i * size, scratch, worker);
-                     });
+    const int64_t size = product(lane_of(out->dimensions(), 2));
+    return over_lanes(pool, scenes, product(batch),
+                      [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
+                        return kernels.fields(scenes[i], {kind, tol}, to + i * size, scratch, worker);
+                      });
   });
 }
 
@@ -148,13 +116,13 @@ ffi::Error tangent(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer 
     const Operand<D> centres(dcentre, batch, 2), amplitudes(damplitude, batch, 1), scales(dscale, batch, 1),
         shapes(dshape, batch, 2), rows(dtables, batch, 3), rays(dgrid, batch, 2);
     D* to = out->typed_data<D>();
-    const int64_t size = lane_size(out->dimensions(), 2);
-    return run_lanes(pool, scenes, product(batch),
-                     [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
-                       const deflect::Linear<D, const D*> direction{centres[i], amplitudes[i], scales[i],
-                                                                    shapes[i],  rows[i],       rays[i]};
-                       return kernels.tangent(scenes[i], {0, tol}, direction, to + i * size, scratch, worker);
-                     });
+    const int64_t size = product(lane_of(out->dimensions(), 2));
+    return over_lanes(pool, scenes, product(batch),
+                      [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
+                        const deflect::Linear<D, const D*> direction{centres[i], amplitudes[i], scales[i],
+                                                                     shapes[i],  rows[i],       rays[i]};
+                        return kernels.tangent(scenes[i], {0, tol}, direction, to + i * size, scratch, worker);
+                      });
   });
 }
 
@@ -169,14 +137,16 @@ ffi::Error adjoint(ffi::ThreadPool pool, ffi::AnyBuffer profile, ffi::AnyBuffer 
     const Scenes<D> scenes(a, batch);
     const Operand<D> cotangents(cotangent, batch, 2);
     const auto part = [](Result& result, size_t core, int64_t i) {
-      return result->typed_data<D>() + i * lane_size(result->dimensions(), core);
+      return result->typed_data<D>() + i * product(lane_of(result->dimensions(), core));
     };
-    return run_lanes(pool, scenes, product(batch),
-                     [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
-                       const deflect::Linear<D, D*> to{part(dcentre, 2, i), part(damplitude, 1, i), part(dscale, 1, i),
-                                                       part(dshape, 2, i),  part(dtables, 3, i),    part(dgrid, 2, i)};
-                       return kernels.adjoint(scenes[i], {0, tol}, cotangents[i], to, scratch, worker);
-                     });
+    // Tables have no derivatives here.
+    std::fill_n(dtables->typed_data<D>(), dtables->element_count(), D(0));
+    return over_lanes(pool, scenes, product(batch),
+                      [&](const auto& kernels, int64_t i, void* scratch, Crew::Worker& worker) {
+                        const deflect::Linear<D, D*> to{part(dcentre, 2, i), part(damplitude, 1, i), part(dscale, 1, i),
+                                                        part(dshape, 2, i),  part(dtables, 3, i),    part(dgrid, 2, i)};
+                        return kernels.adjoint(scenes[i], {0, tol}, cotangents[i], to, scratch, worker);
+                      });
   });
 }
 

@@ -1,10 +1,9 @@
 // XLA FFI handlers of the NNLS solver on the CPU: lanes of a batch over the thread pool, one call each.
-#include <algorithm>
 #include <cstdint>
 #include <string>
 
 #include "handlers.h"
-#include "lane_offsets.h"
+#include "lane_calls.h"
 #include "nnls_isa.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -13,25 +12,15 @@ namespace ffi = xla::ffi;
 namespace lenskern {
 namespace {
 
-using Dimensions = ffi::Span<const int64_t>;
-
 // Work in a lane below which another thread would cost more than it brings.
 constexpr double kFlopsWorthAThread = 2e6;
 
 template <class D, class Lane>
-ffi::Error run_lanes(int64_t lanes, int64_t n, ffi::ThreadPool& pool, const NnlsKernels<D>& kernel, const Lane& lane) {
-  const double flops = static_cast<double>(lanes) * n * n * n;
-  const int64_t useful = static_cast<int64_t>(1 + std::min(1e6, flops / kFlopsWorthAThread));
-  const int threads = static_cast<int>(std::min<int64_t>({pool.num_threads(), useful, 256}));
-  std::atomic<bool> out_of_memory{false};
-  Crew::run(
-      lanes, threads, [&](std::function<void()> task) { pool.Schedule(std::move(task)); },
-      [&](int64_t i, Crew::Worker& worker) {
-        void* scratch = worker.scratch(kernel.make_scratch, kernel.free_scratch);
-        if (scratch == nullptr || !lane(i, scratch, worker)) out_of_memory = true;
-      });
-  if (out_of_memory) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.nnls: out of memory");
-  return ffi::Error::Success();
+ffi::Error over_lanes(ffi::ThreadPool& pool, int64_t lanes, int64_t n, const NnlsKernels<D>& kernel, const Lane& lane) {
+  if (run_lanes(pool, lanes, static_cast<double>(lanes) * n * n * n / kFlopsWorthAThread, kernel, lane)) {
+    return ffi::Error::Success();
+  }
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.nnls: out of memory");
 }
 
 template <ffi::DataType dtype>
@@ -41,15 +30,14 @@ ffi::Error solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::
   using D = ffi::NativeType<dtype>;
   const Dimensions batch = status.dimensions();
   const int64_t lanes = status.element_count(), n = x.dimensions().back();
-  const bool warm = x0.dimensions().back() != 0;
-  const LaneOffsets Q_at(batch, Q.dimensions(), n * n), q_at(batch, q.dimensions(), n),
-      x0_at(batch, x0.dimensions(), n);
+  const Operand<D> Qs(Q, batch, 2), qs(q, batch, 1), starts(x0, batch, 1);
+  const bool warm = starts.size(0) == n;
   const NnlsKernels<D> kernel = nnls_kernels<D>();
-  return run_lanes(lanes, n, pool, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
+  return over_lanes(pool, lanes, n, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
     const nnls::Lane<D> lane{static_cast<int>(n),
-                             Q.typed_data<D>() + Q_at[i],
-                             q.typed_data<D>() + q_at[i],
-                             warm ? x0.typed_data<D>() + x0_at[i] : nullptr,
+                             Qs[i],
+                             qs[i],
+                             warm ? starts[i] : nullptr,
                              x.typed_data<D>() + i * n,
                              z.typed_data<D>() + i * n,
                              factor == nullptr ? nullptr : factor + i * nnls::kept_words(n)};
@@ -66,19 +54,19 @@ template <ffi::DataType dtype>
 ffi::Error free_solve(ffi::ThreadPool pool, ffi::AnyBuffer Q, ffi::AnyBuffer free, ffi::AnyBuffer b,
                       ffi::AnyBuffer factor, ffi::AnyBuffer y) {
   using D = ffi::NativeType<dtype>;
-  const Dimensions shape = y.dimensions();
-  const Dimensions batch(shape.begin(), shape.size() - 1);
-  const int64_t n = shape.back(), lanes = static_cast<int64_t>(y.element_count()) / n;
-  const LaneOffsets Q_at(batch, Q.dimensions(), n * n), free_at(batch, free.dimensions(), n),
-      b_at(batch, b.dimensions(), n), factor_at(batch, factor.dimensions(), factor.dimensions().back());
-  const bool kept = factor.dimensions().back() == nnls::kept_words(n);
+  const Dimensions batch = batch_of(y.dimensions(), 1);
+  const int64_t n = y.dimensions().back(), lanes = product(batch);
+  const Operand<D> Qs(Q, batch, 2), bs(b, batch, 1);
+  const Operand<bool> frees(free, batch, 1);
+  const Operand<float> factors(factor, batch, 1);
+  const bool kept = factors.size(0) == nnls::kept_words(n);
   const NnlsKernels<D> kernel = nnls_kernels<D>();
-  return run_lanes(lanes, n, pool, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
+  return over_lanes(pool, lanes, n, kernel, [&](int64_t i, void* scratch, Crew::Worker& worker) {
     const nnls::FreeLane<D> lane{static_cast<int>(n),
-                                 Q.typed_data<D>() + Q_at[i],
-                                 free.typed_data<bool>() + free_at[i],
-                                 b.typed_data<D>() + b_at[i],
-                                 kept ? factor.typed_data<float>() + factor_at[i] : nullptr,
+                                 Qs[i],
+                                 frees[i],
+                                 bs[i],
+                                 kept ? factors[i] : nullptr,
                                  y.typed_data<D>() + i * n};
     return kernel.free_solve(lane, scratch, worker) != nnls::kOutOfMemory;
   });
@@ -127,7 +115,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernNnlsSolve, lenskern::solve_any,
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::AnyBuffer>()  // Q (..., n, n)
                                   .Arg<ffi::AnyBuffer>()  // q (..., n)
-                                  .Arg<ffi::AnyBuffer>()  // x0 (..., n), or (..., 0) for none
+                                  .Arg<ffi::AnyBuffer>()  // x0 (..., n), or of another size for none
                                   .Ret<ffi::AnyBuffer>()  // x (..., n)
                                   .Ret<ffi::AnyBuffer>()  // z (..., n)
                                   .Ret<ffi::AnyBuffer>()  // status (...)
@@ -144,5 +132,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernNnlsFreeSolve, lenskern::free_solve_any,
                                   .Arg<ffi::AnyBuffer>()   // Q (..., n, n)
                                   .Arg<ffi::AnyBuffer>()   // free (..., n)
                                   .Arg<ffi::AnyBuffer>()   // b (..., n)
-                                  .Arg<ffi::AnyBuffer>()   // factor (..., kept_words(n)), or (..., 0) for none
+                                  .Arg<ffi::AnyBuffer>()   // factor (..., kept_words(n)), or of another size for none
                                   .Ret<ffi::AnyBuffer>());  // y (..., n)

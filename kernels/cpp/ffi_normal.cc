@@ -13,16 +13,18 @@ namespace {
 
 using Result = ffi::Result<ffi::AnyBuffer>;
 
+// Products in a call below which another thread would cost more than it brings.
+constexpr double kProductsWorthAThread = 1e6;
+
 template <class D>
 bool run(ffi::ThreadPool& pool, ffi::AnyBuffer matrix, ffi::AnyBuffer scale, ffi::AnyBuffer order, Result& out) {
-  const ffi::Span<const int64_t> shape = out->dimensions(), batch(shape.begin(), shape.size() - 2);
-  const Operand<D> matrices(matrix, batch);
-  const int64_t rows = matrices.height, columns = matrices.width;
-  const LaneOffsets scale_at(batch, scale.dimensions(), rows), order_at(batch, order.dimensions(), rows);
-  const double products = 0.5 * static_cast<double>(rows) * columns * columns;
-  return run_lanes(pool, batch, products, [&](int64_t i, Crew::Worker& worker) {
-    return normal_kernels<D>().matrix(rows, columns, matrices[i], scale.typed_data<D>() + scale_at[i],
-                                      order.typed_data<int32_t>() + order_at[i],
+  const Dimensions batch = batch_of(out->dimensions(), 2);
+  const Operand<D> matrices(matrix, batch, 2), scales(scale, batch, 1);
+  const Operand<int32_t> orders(order, batch, 1);
+  const int64_t rows = matrices.size(0), columns = matrices.size(1), lanes = product(batch);
+  const double products = 0.5 * static_cast<double>(lanes) * rows * columns * columns;
+  return run_lanes(pool, lanes, products / kProductsWorthAThread, [&](int64_t i, Crew::Worker& worker) {
+    return normal_kernels<D>().matrix(rows, columns, matrices[i], scales[i], orders[i],
                                       out->typed_data<D>() + i * columns * columns, worker);
   });
 }

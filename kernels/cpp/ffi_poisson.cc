@@ -1,9 +1,8 @@
 // XLA FFI handler of the Poisson draws on the CPU: lanes and pieces of their elements over the thread pool.
-#include <algorithm>
 #include <cstdint>
 
 #include "handlers.h"
-#include "lane_offsets.h"
+#include "lane_calls.h"
 #include "poisson.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -17,20 +16,16 @@ constexpr double kElementsWorthAThread = 4000;
 
 template <class D>
 void draw(ffi::ThreadPool& pool, ffi::AnyBuffer seed, ffi::AnyBuffer rate, ffi::Result<ffi::AnyBuffer>& counts) {
-  const ffi::Span<const int64_t> shape = counts->dimensions(), batch(shape.begin(), shape.size() - 1);
-  const LaneOffsets seeds(batch, seed.dimensions(), 2), rates(batch, rate.dimensions(), shape.back());
-  const int64_t n = shape.back();
-  int64_t lanes = 1;
-  for (const int64_t size : batch) lanes *= size;
-  const auto useful = static_cast<int64_t>(1 + std::min(1e6, static_cast<double>(lanes) * n / kElementsWorthAThread));
-  const int threads = static_cast<int>(std::min<int64_t>({pool.num_threads(), useful, 256}));
+  const Dimensions batch = batch_of(counts->dimensions(), 1);
+  const Operand<uint32_t> seeds(seed, batch, 1);
+  const Operand<D> rates(rate, batch, 1);
+  const int64_t n = rates.size(0), lanes = product(batch);
+  const double worth = static_cast<double>(lanes) * n / kElementsWorthAThread;
   const PoissonKernel<D> kernel = poisson_kernel<D>();
-  Crew::run(
-      lanes, threads, [&](std::function<void()> task) { pool.Schedule(std::move(task)); },
-      [&](int64_t lane, Crew::Worker& worker) {
-        kernel(seed.typed_data<uint32_t>() + seeds[lane], n, rate.typed_data<D>() + rates[lane],
-               counts->typed_data<D>() + lane * n, worker);
-      });
+  run_lanes(pool, lanes, worth, [&](int64_t i, Crew::Worker& worker) {
+    kernel(seeds[i], n, rates[i], counts->typed_data<D>() + i * n, worker);
+    return true;  // no memory that could run out
+  });
 }
 
 ffi::Error poisson(ffi::ThreadPool pool, ffi::AnyBuffer seed, ffi::AnyBuffer rate, ffi::Result<ffi::AnyBuffer> counts) {

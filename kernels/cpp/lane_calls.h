@@ -1,9 +1,10 @@
-// Batched calls of XLA on the thread pool: operands of two axes, lanes, and how many threads they are worth.
+// Batched calls of XLA on the thread pool: operands of the lanes, and how many threads they are worth.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <utility>
 
 #include "crew.h"
@@ -12,37 +13,40 @@
 
 namespace lenskern {
 
-// An operand of which each lane has a part of two axes, or shares one.
+using Dimensions = xla::ffi::Span<const int64_t>;
+
+inline int64_t product(Dimensions shape) {
+  int64_t size = 1;
+  for (const int64_t n : shape) size *= n;
+  return size;
+}
+
+// The batch axes of an array of which a lane has `axes` axes, and those of the lane.
+inline Dimensions batch_of(Dimensions shape, size_t axes) { return Dimensions(shape.begin(), shape.size() - axes); }
+inline Dimensions lane_of(Dimensions shape, size_t axes) { return Dimensions(shape.end() - axes, axes); }
+
+// An operand of which each lane has a part of `axes` axes, or shares one.
 template <class D>
 class Operand {
  public:
-  Operand(xla::ffi::AnyBuffer buffer, xla::ffi::Span<const int64_t> batch)
-      : data_(buffer.typed_data<D>()),
-        height(end(buffer)[-2]),
-        width(end(buffer)[-1]),
-        at_(batch, buffer.dimensions(), height * width) {}
+  Operand(xla::ffi::AnyBuffer buffer, Dimensions batch, size_t axes)
+      : data_(static_cast<const D*>(buffer.untyped_data())),
+        shape_(lane_of(buffer.dimensions(), axes)),
+        at_(batch, buffer.dimensions(), product(shape_)) {}
   const D* operator[](int64_t lane) const { return data_ + at_[lane]; }
+  int64_t size(size_t axis) const { return shape_[axis]; }
 
  private:
-  static const int64_t* end(const xla::ffi::AnyBuffer& buffer) { return buffer.dimensions().end(); }
   const D* data_;
-
- public:
-  const int64_t height, width;
-
- private:
+  Dimensions shape_;
   LaneOffsets at_;
 };
 
-// Calls lane(i, worker) for all lanes, on as many threads as the products of a lane are worth; false where one of them
-// is.
+// Calls lane(i, worker) for all lanes, on at most 1 + `worth` threads; false where one of them is.
 template <class Lane>
-bool run_lanes(xla::ffi::ThreadPool& pool, xla::ffi::Span<const int64_t> batch, double products, const Lane& lane) {
-  constexpr double kProductsWorthAThread = 1e6;
-  int64_t lanes = 1;
-  for (const int64_t n : batch) lanes *= n;
-  const double useful = 1 + std::min(1e6, static_cast<double>(lanes) * products / kProductsWorthAThread);
-  const int threads = static_cast<int>(std::min<int64_t>({pool.num_threads(), static_cast<int64_t>(useful), 256}));
+bool run_lanes(xla::ffi::ThreadPool& pool, int64_t lanes, double worth, const Lane& lane) {
+  const auto useful = static_cast<int64_t>(1 + std::min(1e6, worth));
+  const int threads = static_cast<int>(std::min<int64_t>({pool.num_threads(), useful, 256}));
   std::atomic<bool> done{true};
   Crew::run(
       lanes, threads, [&](std::function<void()> task) { pool.Schedule(std::move(task)); },
@@ -50,6 +54,15 @@ bool run_lanes(xla::ffi::ThreadPool& pool, xla::ffi::Span<const int64_t> batch, 
         if (!lane(i, worker)) done = false;
       });
   return done;
+}
+
+// The same for kernels with memory of their own for each worker: calls lane(i, scratch, worker).
+template <class Kernels, class Lane>
+bool run_lanes(xla::ffi::ThreadPool& pool, int64_t lanes, double worth, const Kernels& kernels, const Lane& lane) {
+  return run_lanes(pool, lanes, worth, [&](int64_t i, Crew::Worker& worker) {
+    void* scratch = worker.scratch(kernels.make_scratch, kernels.free_scratch);
+    return scratch != nullptr && lane(i, scratch, worker);
+  });
 }
 
 }  // namespace lenskern

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "by_isa.h"
 #include "crew.h"
 #include "lenskern/power_law.h"
 
@@ -21,21 +22,6 @@ struct MacroKernels {
                              Crew::Worker&);
 };
 
-// Those of the processor that this runs on.
-template <class D>
-MacroKernels<D> macro_kernels();
-
-namespace baseline {
-template <class D>
-MacroKernels<D> macro_kernels();
-}
-namespace avx2 {
-template <class D>
-MacroKernels<D> macro_kernels();
-}
-namespace avx512 {
-template <class D>
-MacroKernels<D> macro_kernels();
-}
+LENSKERN_DECLARE_BY_ISA(MacroKernels, macro_kernels)
 
 }  // namespace lenskern

@@ -11,9 +11,10 @@ namespace lenskern::LENSKERN_ISA {
 template <class D, class T>
 class Crossover {
  public:
-  // Float32 factors leave the 2n numbers of their interior point at `point` where they do not make it; float64 ones go on
-  // from there unless it is null.
-  Crossover(const nnls::Options& options, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker, double* point)
+  // Float32 factors leave the 2n numbers of their interior point at `point` where they do not make it; float64 ones go
+  // on from there unless it is null.
+  Crossover(const nnls::Options& options, Workspace& workspace, Factors<T>& factors, Crew::Worker& worker,
+            double* point)
       : options_(options), workspace_(workspace), factors_(factors), worker_(worker), point_(point) {}
 
   nnls::Outcome solve(const nnls::Lane<D>& lane) {

@@ -1,6 +1,7 @@
 // The solver of one lane as each instruction set's source exports it.
 #pragma once
 
+#include "by_isa.h"
 #include "crew.h"
 #include "lenskern/nnls.h"
 
@@ -18,21 +19,6 @@ struct NnlsKernels {
   void (*free_scratch)(void*);
 };
 
-// Those of the processor that this runs on.
-template <class D>
-NnlsKernels<D> nnls_kernels();
-
-namespace baseline {
-template <class D>
-NnlsKernels<D> nnls_kernels();
-}
-namespace avx2 {
-template <class D>
-NnlsKernels<D> nnls_kernels();
-}
-namespace avx512 {
-template <class D>
-NnlsKernels<D> nnls_kernels();
-}
+LENSKERN_DECLARE_BY_ISA(NnlsKernels, nnls_kernels)
 
 }  // namespace lenskern

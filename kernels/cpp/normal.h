@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "by_isa.h"
 #include "crew.h"
 
 namespace lenskern {
@@ -15,21 +16,6 @@ struct NormalKernels {
                  Crew::Worker&);
 };
 
-// Those of the processor that this runs on.
-template <class D>
-NormalKernels<D> normal_kernels();
-
-namespace baseline {
-template <class D>
-NormalKernels<D> normal_kernels();
-}
-namespace avx2 {
-template <class D>
-NormalKernels<D> normal_kernels();
-}
-namespace avx512 {
-template <class D>
-NormalKernels<D> normal_kernels();
-}
+LENSKERN_DECLARE_BY_ISA(NormalKernels, normal_kernels)
 
 }  // namespace lenskern

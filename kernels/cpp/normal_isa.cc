@@ -19,8 +19,8 @@ constexpr int64_t kRange = 128;
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-// The columns of a tile that are not zero, range by range, in panels of kPanel columns; those that a range does not fill
-// are -1. A panel has its columns side by side, row after row.
+// The columns of a tile that are not zero, range by range, in panels of kPanel columns; those that a range does not
+// fill are -1. A panel has its columns side by side, row after row.
 template <class D>
 struct Layout {
   static constexpr int kPanel = 2 * Simd<D>::width;

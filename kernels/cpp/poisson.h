@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "by_isa.h"
 #include "crew.h"
 
 namespace lenskern {
@@ -11,21 +12,6 @@ namespace lenskern {
 template <class D>
 using PoissonKernel = void (*)(const uint32_t* seed, int64_t n, const D* rate, D* counts, Crew::Worker&);
 
-// That of the processor that this runs on.
-template <class D>
-PoissonKernel<D> poisson_kernel();
-
-namespace baseline {
-template <class D>
-PoissonKernel<D> poisson_kernel();
-}
-namespace avx2 {
-template <class D>
-PoissonKernel<D> poisson_kernel();
-}
-namespace avx512 {
-template <class D>
-PoissonKernel<D> poisson_kernel();
-}
+LENSKERN_DECLARE_BY_ISA(PoissonKernel, poisson_kernel)
 
 }  // namespace lenskern

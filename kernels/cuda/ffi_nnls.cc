@@ -19,7 +19,7 @@ ffi::Error solve(cudaStream_t stream, ffi::AnyBuffer Q, ffi::AnyBuffer q, ffi::A
                  ffi::Result<ffi::AnyBuffer> residual, ffi::Result<ffi::AnyBuffer> scratch, double tol,
                  int32_t max_iter) {
   const int64_t n = x->dimensions().back();
-  const bool warm = x0.dimensions().back() != 0;
+  const bool warm = x0.dimensions().back() == n;
   if (n <= kMostSmall) {
     const int shared = nnls_small_shared(static_cast<int>(n));
     int room = 0;
@@ -64,7 +64,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernNnlsSolveCuda, lenskern::cuda::solve,
                                   .Ctx<LENSKERN_STREAM>()
                                   .Arg<ffi::AnyBuffer>()  // Q (..., n, n)
                                   .Arg<ffi::AnyBuffer>()  // q (..., n)
-                                  .Arg<ffi::AnyBuffer>()  // x0 (..., n), or (..., 0) for none
+                                  .Arg<ffi::AnyBuffer>()  // x0 (..., n), or of another size for none
                                   .Ret<ffi::AnyBuffer>()  // x (..., n)
                                   .Ret<ffi::AnyBuffer>()  // z (..., n)
                                   .Ret<ffi::AnyBuffer>()  // status (...)

@@ -61,8 +61,8 @@ def solve(Q, q, x0, *, tol, max_iter, interpret=False):
     Q : array, shape (B, K, K) or (1, K, K)
         Symmetric matrices, float32 or float64, of which the lower triangle is used. One alone is shared by all lanes.
     q : array, shape (B, K) or (1, K)
-    x0 : array, shape (B, K), (1, K) or (B, 0)
-        Positive where a variable is guessed to be positive in the solution; without entries there is no guess.
+    x0 : array, shape (B, K) or (1, K)
+        Positive where a variable is guessed to be positive in the solution; of another size than K there is no guess.
     tol : float
         Largest residual of a certified solution.
     max_iter : int
@@ -93,7 +93,7 @@ def solve(Q, q, x0, *, tol, max_iter, interpret=False):
         )
     if MISSING:
         raise RuntimeError(MISSING)
-    operands = (Q, q, x0) if x0.shape[-1] else (Q, q)
+    operands = (Q, q, x0) if x0.shape[-1] == size else (Q, q)
     (lanes,) = jnp.broadcast_shapes(*((a.shape[0],) for a in (Q, q, x0)))
     tile = max(16, pallas.next_power_of_2(size))
 

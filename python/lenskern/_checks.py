@@ -82,6 +82,23 @@ def positive_int(name: str, value: Any) -> int:
     return number
 
 
+def index(name: str, what: str, value: Any, count: int) -> int:
+    """An integer from 0 to count - 1, known at trace time."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < count:
+        raise ValueError(f"{name}: got {what} {value!r}, expected an integer from 0 to {count - 1}")
+    return number
+
+
+def nothing_masked(name: str, value: Any) -> None:
+    """Refuse a NumPy masked array of which something is masked: as an ordinary array it would count."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: got a masked array, expected one without masked entries; its filled() makes one")
+
+
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
     """Require one of a few values."""
     if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):

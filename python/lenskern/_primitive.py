@@ -11,9 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def batched_primitive(
@@ -37,14 +39,14 @@ def batched_primitive(
         ``choose(platform, *operands, **params)`` gives the lowering rule for a platform ("cpu", "cuda", or "" for any
         other); ``operands`` are the abstract values of the batched operands. It is called at lowering time only.
     """
-    primitive = Primitive(name)
+    primitive = _BatchedPrimitive(name)
     primitive.multiple_results = True
 
     def abstract_eval(*operands, **params):
         ndims = core_ndims(**params) if callable(core_ndims) else core_ndims
         batch = batch_shape(operands, ndims)
         core = [jax.ShapeDtypeStruct(x.shape[x.ndim - n :], x.dtype) for x, n in zip(operands, ndims, strict=True)]
-        return [ShapedArray(batch + tuple(shape), dtype) for shape, dtype in results(*core, **params)]
+        return [_like(operands[0], batch + tuple(shape), dtype) for shape, dtype in results(*core, **params)]
 
     def batch(operands, dims, **params):
         moved = [
@@ -56,7 +58,9 @@ def batched_primitive(
 
     def lowering(platform):
         def lower(ctx, *operands, **params):
-            return choose(platform, *ctx.avals_in, **params)(ctx, *operands)
+            # What varies between devices is for the types of a program that is traced, not for a rule that lowers it.
+            plain = {name: [ShapedArray(a.shape, a.dtype) for a in getattr(ctx, name)] for name in _AVALS}
+            return choose(platform, *plain["avals_in"], **params)(ctx.replace(**plain), *operands)
 
         return lower
 
@@ -69,6 +73,48 @@ def batched_primitive(
     for platform in ("cpu", "cuda"):
         mlir.register_lowering(primitive, lowering(platform), platform=platform)
     return primitive
+
+
+_AVALS = ("avals_in", "avals_out")
+
+
+class _BatchedPrimitive(Primitive):
+    """Operands that differ between the devices of `jax.shard_map` make results that do."""
+
+    def bind(self, *operands, **params):
+        return super().bind(*vary_alike(*operands), **params)
+
+
+def vary_alike(*operands):
+    """The operands, each with the type of one that differs over the axes of `jax.shard_map` over which any does."""
+    axes = frozenset().union(*(_varying(x) for x in operands))
+    return [_vary(x, axes) for x in operands]
+
+
+def _varying(x):
+    """The axes of `jax.shard_map` over which a value differs; none where that is not checked."""
+    return jax.typeof(x).mat.varying
+
+
+def _vary(x, axes):
+    """The value as one that differs over more axes. Its derivative is then the sum over the devices."""
+    missing = tuple(axes - _varying(x))
+    return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+
+def no_tangent(value):
+    """Tangent of a result that is constant: zeros, or what JAX has in their place for integers."""
+    if jnp.issubdtype(value.dtype, jnp.inexact):
+        return jnp.zeros_like(value)
+    return _vary(np.zeros(value.shape, jax.dtypes.float0), _varying(value))
+
+
+def _like(operand, shape, dtype):
+    """Abstract value that varies as an operand does."""
+    if not operand.mat.varying:
+        return ShapedArray(shape, dtype)
+    sharding = NamedSharding(operand.sharding.mesh, PartitionSpec(*[None] * len(shape)))
+    return ShapedArray(shape, dtype, sharding=sharding, manual_axis_type=operand.mat)
 
 
 def batch_shape(operands: Sequence[Any], core_ndims: Sequence[int]) -> tuple[int, ...]:

@@ -21,6 +21,14 @@ def test_records_have_every_field_and_survive_json(tmp_path):
     assert report.read(path) == [{"error": None, "lanes": [None, 1]}]
 
 
+def test_update_keeps_other_cases(tmp_path):
+    path = tmp_path / "records.json"
+    first = [report.record(benchmark="b", case=case, system="s", runs=1) for case in ("kept", "replaced")]
+    report.update(path, first)
+    report.update(path, [report.record(benchmark="b", case="replaced", system="s", runs=2)])
+    assert {record["case"]: record["runs"] for record in report.read(path)} == {"kept": 1, "replaced": 2}
+
+
 def test_records_do_not_name_the_machine():
     import socket
 

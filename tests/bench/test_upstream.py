@@ -26,6 +26,7 @@ def clones(tmp_path):
     (scripts / "right.py").write_text("import scripts.some.part\n")
     (scripts / "part.py").write_text("")
     (scripts / "wrong.py").write_text("import time\nassert 0.5 > 1, 'small'\n")
+    (scripts / "differs.py").write_text("raise AssertionError('\\nNot equal\\n 2 of 3')\n")
     (scripts / "slow.py").write_text("import time\ntime.sleep(60)\n")
     return tmp_path
 
@@ -53,10 +54,11 @@ def test_tests_that_do_not_end(clones):
 
 
 def test_outcomes_of_scripts(clones):
-    found = upstream.Scripts("some", ("right", "wrong", "gone")).run(clones, "lenskern", 60)
+    found = upstream.Scripts("some", ("right", "wrong", "differs", "gone")).run(clones, "lenskern", 60)
     assert found == {
         "some/right": ("passed", ""),
         "some/wrong": ("failed", "AssertionError: small"),
+        "some/differs": ("failed", "AssertionError: Not equal 2 of 3"),
         "some/gone": ("skipped", "not in this version of the workspace"),
     }
     assert upstream.Scripts("some", ("slow",)).run(clones, "autoarray", 1)["some/slow"][1] == "did not end in 1 s"

@@ -72,6 +72,10 @@ def test_bad_input():
         convolve.masked(KERNEL, np.ones((3, 3), bool))
     with pytest.raises(ValueError, match="mask: got dtype"):
         convolve.masked(KERNEL, DISC.astype(int))
+    with pytest.raises(ValueError, match="mask: got a masked array"):
+        convolve.masked(KERNEL, np.ma.array(DISC, mask=DISC))
+    with pytest.raises(ValueError, match="kernel: got a masked array"):
+        convolve.masked(np.ma.array(KERNEL, mask=KERNEL == KERNEL.max()), DISC)
     with pytest.raises(ValueError, match="mask: got a traced array"):
         jax.jit(lambda mask: convolve.masked(KERNEL, mask).pixels)(DISC)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from lenskern import backends, convolve
+from lenskern import convolve
 
 METHODS = ("fft", "direct", "separable", None)
 TOLERANCE = {"float64": 1e-13, "float32": 1e-6}
@@ -40,9 +40,8 @@ def test_agrees_with_scipy(shape, method):
 
 @pytest.mark.parametrize("method", ["direct", "separable"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_compiled_kernels_agree_with_scipy(method, dtype):
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+def test_compiled_kernels_agree_with_scipy(method, dtype, available):
+    available("cpp")
     # Columns that fill one to five vectors and a part; rows that fill tiles and a part.
     for shape in ((1, 3), (6, 17), (21, 70)):
         images = random(2, *shape, dtype=dtype)
@@ -55,9 +54,8 @@ def test_compiled_kernels_agree_with_scipy(method, dtype):
                 close(back, fftconvolve(image, odd[::-1, ::-1], mode="same"), dtype)
 
 
-def test_a_result_does_not_depend_on_the_number_of_threads():
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+def test_a_result_does_not_depend_on_the_number_of_threads(available):
+    available("cpp")
     images, kernel = random(9, 120, 130), rank_one(9, 11)
     for method in ("direct", "separable"):
         plan = convolve.plan(kernel, (120, 130), method=method, backend="cpp")

@@ -52,11 +52,9 @@ def pixels():
 
 
 @pytest.fixture(scope="session", params=backends.NAMES)
-def backend(request):
+def backend(request, available):
     """Every backend by name; skipped, with the reason, where it is not available."""
-    status = backends.availability(request.param)
-    if not status.available:
-        pytest.skip(f"backend {request.param}: {status.reason}")
+    available(request.param)
     if request.param in ("cuda", "triton") and jax.default_backend() != "gpu":
         pytest.skip(f"backend {request.param}: no GPU here; tests of its own emulate it")
     return request.param

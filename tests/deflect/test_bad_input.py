@@ -11,6 +11,7 @@ from lenskern import deflect
 
 CENTRE = jnp.array([[0.1, 0.2], [-0.3, 0.4]])
 GRID = jnp.array([[1.0, 0.5], [0.2, -0.7], [0.0, 0.0]])
+TABLES = deflect.RadialTables(jnp.ones((2, 3, 4)), -2.0, 2.0)
 
 
 def lens():
@@ -41,6 +42,10 @@ def lens():
         (lambda: deflect.nfw(CENTRE * jnp.inf, 0.1, 1.0), r"centre: got NaN or infinity"),
         (lambda: deflect.from_table(CENTRE, 0.1, 1.0, "table"), r"tables: got str, expected RadialTables"),
         (lambda: lens()[0], r"index: got 0, expected a slice or an array"),
+        (lambda: deflect.from_table(CENTRE, 0.1, 1.0, TABLES, [0, 2]), r"index: got 2, expected integers from 0 to 1"),
+        (lambda: deflect.from_table(CENTRE, 0.1, 1.0, TABLES, -1), r"index: got -1, expected integers from 0 to 1"),
+        (lambda: deflect.from_table(CENTRE, 0.1, 1.0, TABLES, [0.0, 1.0]), r"index: got dtype float64, expected integ"),
+        (lambda: deflect.from_table(CENTRE, 0.1, 1.0, TABLES, [0, 1, 0]), r"index: got shape \(3,\), expected \(2,\)"),
         (lambda: deflect.concatenate([]), r"parts: got an empty sequence"),
         (lambda: deflect.concatenate(lens()), r"parts: got Halos, expected a sequence"),
         (lambda: deflect.concatenate([lens(), deflect.sis(CENTRE.astype("float32"), 1.0)]), r"parts: got dtypes"),
@@ -99,6 +104,25 @@ def test_bad_table_has_a_status():
         [deflect.sis(jnp.zeros((1, 2)), 1.0), deflect.from_table(jnp.zeros((2, 2)), 1.0, 1.0, tables)]
     )
     assert mixed.status().tolist() == [0, 0, deflect.HaloStatus.BAD_TABLE]
+
+
+def test_a_traced_row_that_is_not_there_has_a_status_beside_other_tables():
+    @jax.jit
+    def status(index):
+        ours = deflect.from_table(CENTRE, 0.1, 1.0, TABLES, index)
+        return deflect.concatenate([ours, deflect.from_table(CENTRE, 0.1, 1.0, TABLES)]).status()
+
+    assert status(jnp.array([1, 2])).tolist() == [0, deflect.HaloStatus.UNKNOWN_PROFILE, 0, 0]
+    assert status(jnp.array([-1, 0])).tolist() == [deflect.HaloStatus.UNKNOWN_PROFILE, 0, 0, 0]
+
+
+def test_numbers_beyond_the_end_are_refused():
+    for beyond in ([2], np.array([-3]), jnp.array([0, 5])):
+        with pytest.raises(IndexError):
+            lens()[beyond]
+    assert len(lens()[[]]) == 0
+    assert lens()[[-1, 0]].centre.tolist() == lens().centre[::-1].tolist()
+    assert len(lens()[np.array([True, False])]) == 1
 
 
 @pytest.mark.parametrize("n", [3, 30])

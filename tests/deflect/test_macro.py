@@ -18,11 +18,8 @@ TOLERANCE = {np.float64: 1e-14, np.float32: 1.5e-6}
 
 
 @pytest.fixture(params=["reference", "cpp"])
-def backend(request):
-    status = backends.availability(request.param)
-    if not status.available:
-        pytest.skip(status.reason)
-    return request.param
+def backend(request, available):
+    return available(request.param)
 
 
 def rays(dtype, centre=(0.1, -0.2), seed=0):

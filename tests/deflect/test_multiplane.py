@@ -302,12 +302,14 @@ def test_bad_input():
             planes([0.3], 1.0, FLAT, **parts)
     with pytest.raises(ValueError, match="cosmology: got int"):
         planes([0.3], 1.0, 70)
+    assert planes([0.3], 1.0, FLAT, macros=[(np.int64(0), Isothermal())]).macro_planes == (0,)
     lens = planes([0.3], 1.0, FLAT, halos=[halos])
     for arguments, more, message in [
         ((halos, grid), {}, "planes: got Halos"),
         ((lens, grid[:, :1]), {}, r"grid: got shape \(20, 1\)"),
         ((lens, grid.astype(jnp.float32)), {}, "grid: got dtype float32, expected the dtype of planes, float64"),
         ((lens, grid), {"positions": "lensed"}, "positions: got 'lensed'"),
+        ((planes([0.3], 1.0, FLAT), grid), {"backend": "fortran"}, "backend: got 'fortran', expected one of"),
     ]:
         with pytest.raises(ValueError, match=message):
             trace(*arguments, **more)

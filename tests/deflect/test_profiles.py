@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from lenskern import backends
 from lenskern.deflect import profiles
 from lenskern.deflect.profiles import Profile
 
@@ -203,9 +202,8 @@ def test_the_reference_agrees_with_the_density(profile):
 
 @DTYPES
 @EACH
-def test_compiled_kernels_have_the_same_mathematics(profile, dtype):
-    if not backends.availability("cpp").available:
-        pytest.skip(f"no compiled kernels: {backends.availability('cpp').reason}")
+def test_compiled_kernels_have_the_same_mathematics(profile, dtype, available):
+    available("cpp")
     from lenskern._kernels import _cpp
 
     at = points(profile, dtype)

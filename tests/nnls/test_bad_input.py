@@ -95,9 +95,8 @@ def test_other_methods_are_reference_only(backend):
             nnls.solve(Q, q, method="bpp", backend=backend)
 
 
-def test_wrong_platform_raises():
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+def test_wrong_platform_raises(available):
+    available("cpp")
     traced = jax.jit(lambda Q, q: nnls.solve(Q, q, backend="cpp")).trace(Q, q)
     with pytest.raises(NotImplementedError, match="CPU only"):
         traced.lower(lowering_platforms=("cuda",))

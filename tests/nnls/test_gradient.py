@@ -8,19 +8,16 @@ import jaxnnls
 import numpy as np
 import pytest
 
-from lenskern import backends, nnls
+from lenskern import nnls
 
 C = np.array([0.3, -1.2, 0.7, 0.4, -0.5, 1.1, 0.2, -0.9])
 KINDS = ("exact", "relaxed")
 
 
 @pytest.fixture(scope="module", params=["reference", "cpp"])
-def backend(request):
+def backend(request, available):
     """The backends with linear solves of their own; the parity tests differentiate the others."""
-    status = backends.availability(request.param)
-    if not status.available:
-        pytest.skip(f"backend {request.param}: {status.reason}")
-    return request.param
+    return available(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lenskern import backends, nnls
-from lenskern.nnls.primitive import solve_p
+from lenskern import nnls
+from lenskern.nnls.primitive import no_guess, solve_p
 
 METHODS = ("crossover", "pdip", "admm", "fista", "bpp")
 K = 6
@@ -25,7 +25,7 @@ def text(function, *arguments, platform="cpu"):
 
 def test_undifferentiated_call_is_the_bare_primitive(backend):
     def bare(Q, q):
-        return solve_p.bind(Q, q, jnp.zeros(0), method="crossover", tol=1e-12, max_iter=50, backend=backend)[0]
+        return solve_p.bind(Q, q, no_guess(q), method="crossover", tol=1e-12, max_iter=50, backend=backend)[0]
 
     for kind in ("exact", "relaxed"):
 
@@ -37,9 +37,8 @@ def test_undifferentiated_call_is_the_bare_primitive(backend):
         assert len(differentiated) > len(text(bare, *ONE))
 
 
-def test_compiled_kernel_is_one_call():
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+def test_compiled_kernel_is_one_call(available):
+    available("cpp")
     found = text(lambda Q, q: jax.vmap(nnls.solve, in_axes=(None, 0))(Q, q), ONE[0], BATCH[1])
     assert found.count("stablehlo.custom_call") == 1
     assert "lenskern_nnls_solve" in found

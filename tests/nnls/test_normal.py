@@ -5,17 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lenskern import backends, nnls
+from lenskern import nnls
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-5}
 
 
 @pytest.fixture(params=["reference", "cpp"])
-def backend(request):
-    status = backends.availability(request.param)
-    if not status.available:
-        pytest.skip(status.reason)
-    return request.param
+def backend(request, available):
+    return available(request.param)
 
 
 def system(rows, columns, dtype="float64", fill=0.06, seed=0):
@@ -90,9 +87,8 @@ def test_transforms(backend):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * np.abs(theirs).max())
 
 
-def test_compiled_results_are_symmetric_and_do_not_depend_on_neighbours():
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+def test_compiled_results_are_symmetric_and_do_not_depend_on_neighbours(available):
+    available("cpp")
     matrices, noises = zip(*(system(700, 300, seed=seed) for seed in range(3)), strict=True)
     together = np.asarray(nnls.normal_matrix(jnp.asarray(matrices), jnp.asarray(noises), backend="cpp"))
     np.testing.assert_array_equal(together, together.transpose(0, 2, 1))
@@ -140,6 +136,8 @@ def test_bad_input():
         nnls.normal_matrix(matrix, noise, order=[0, 1, 2, 3, 4, 4])
     with pytest.raises(NotImplementedError, match="'pallas' has no kernel for normal matrices"):
         nnls.normal_matrix(matrix, noise, backend="pallas")
+    with pytest.raises(ValueError, match="mask: got a masked array"):
+        nnls.tile_order(np.ma.array(np.zeros((2, 2), bool), mask=True))
     with pytest.raises(ValueError, match="mask: got a traced array"):
         jax.jit(nnls.tile_order)(np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match=r"mask: got shape \(2,\), dtype bool, expected \(H, W\) of bool"):

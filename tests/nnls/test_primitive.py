@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from lenskern import _primitive, backends, nnls
+from lenskern import _primitive, nnls
 from lenskern.nnls.primitive import free_solve_p, kept_words, solve_and_keep_p, solve_p
 
 
@@ -78,11 +78,9 @@ def test_several_threads_call_one_function(backend, make_systems):
                 jax.tree.map(np.testing.assert_array_equal, found, wanted[i])
 
 
-def test_several_threads_make_their_first_call(make_systems):
+def test_several_threads_make_their_first_call(make_systems, available):
     # The first lowering registers the compiled kernels.
-    status = backends.availability("cpp")
-    if not status.available:
-        pytest.skip(f"backend cpp: {status.reason}")
+    available("cpp")
     Q, q = make_systems(6, K=6)
 
     def call(i):
@@ -94,10 +92,9 @@ def test_several_threads_make_their_first_call(make_systems):
             np.testing.assert_allclose(x, wanted, rtol=0, atol=1e-9 * np.abs(x).max())
 
 
-def test_kept_factor(make_systems):
+def test_kept_factor(make_systems, available):
     """The factor that a solve keeps gives what a fresh one gives, on the support and on part of it."""
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+    available("cpp")
     Q, q = make_systems(3, K=200, condition=1e6)
     x, *_, kept = solve_and_keep_p.bind(
         Q, q, np.zeros((1, 0)), method="crossover", tol=1e-12, max_iter=50, backend="cpp"
@@ -120,9 +117,8 @@ def test_kept_factor(make_systems):
     np.testing.assert_array_equal(again, fresh)
 
 
-def test_large_gradients_agree_between_backends(make_systems):
-    if not backends.availability("cpp").available:
-        pytest.skip(backends.availability("cpp").reason)
+def test_large_gradients_agree_between_backends(make_systems, available):
+    available("cpp")
     Q, q = (a[0] for a in make_systems(1, K=160, condition=1e6))
     weight = np.random.default_rng(2).normal(size=160)
 

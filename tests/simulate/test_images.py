@@ -195,6 +195,9 @@ def test_lens_light_behind_a_foreground(scene):
     np.testing.assert_allclose(image.reshape(-1), light.brightness(seen)[flat.order], rtol=1e-12)
     plain = simulate.simulate(flat, simulate.System(planes, (), (light,)), KEYS[0], noise=False)
     assert (abs(plain - image) > 1e-6).any()
+    for beyond in (-1, len(planes), 1.5):
+        with pytest.raises(ValueError, match=rf"lens_light_plane: got index {beyond}, expected an integer from 0 to"):
+            simulate.simulate(flat, simulate.System(planes, (), (light,), lens_light_plane=beyond), KEYS[0])
 
 
 @pytest.mark.parametrize(
@@ -224,6 +227,10 @@ def test_bad_calls():
     scene = simulate.Scene((4, 4), 0.1)
     with pytest.raises(ValueError, match="theta: got int, expected lenskern.simulate.System"):
         simulate.simulate(scene, 3, KEYS[0])
+    with pytest.raises(ValueError, match=r"theta.sources: got Sersic, expected a tuple of light profiles"):
+        simulate.simulate(scene, simulate.System(None, simulate.Sersic()), KEYS[0])
+    with pytest.raises(ValueError, match=r"theta.lens_light: got Isothermal, expected profiles with a brightness"):
+        simulate.simulate(scene, simulate.System(None, (), (deflect.Isothermal(),)), KEYS[0])
     with pytest.raises(ValueError, match="scene: got NoneType"):
         simulate.simulate(None, 3, KEYS[0])
     with pytest.raises(ValueError, match=r"exposure_time: got None, expected seconds, or noise=False"):

@@ -98,6 +98,14 @@ def write(path, records):
     path.write_text(json.dumps(finite(records), indent=1, allow_nan=False) + "\n")
 
 
+def update(path, records):
+    """Write the records as `write` does, beside those of other cases that the file has."""
+    if path and Path(path).exists():
+        cases = {record.get("case") for record in records}
+        records = [record for record in read(path) if record.get("case") not in cases] + records
+    write(path, records)
+
+
 def finite(value):
     """The same with null in place of infinity and NaN, in lists and dicts too: JSON has neither."""
     if isinstance(value, dict):

@@ -97,7 +97,7 @@ def add_arguments(parser):
     parser.add_argument("clones", metavar="DIR", type=Path, help="folder with the clones")
     parser.add_argument("--groups", default=",".join(GROUPS), help="separated by commas")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for a script, or for a group of tests")
-    parser.add_argument("--json", metavar="FILE", help="write the records here")
+    parser.add_argument("--json", metavar="FILE", help="write the records here, beside those of other groups")
 
 
 def run(arguments):
@@ -110,7 +110,7 @@ def run(arguments):
         print(f"{arguments.clones}: expected a clone of {', '.join(missing)}: {where}", file=sys.stderr)
         return 2
 
-    records = measure(arguments.clones, groups, arguments.limit, partial(report.write, arguments.json))
+    records = measure(arguments.clones, groups, arguments.limit, partial(report.update, arguments.json))
     print(text(records))
     return int(any(_lost(pair) for pair in _pairs(records).values()))
 
@@ -194,8 +194,12 @@ def _outcome(case, folder):
 def _reason(message, folder):
     """What a traceback or a message ends or begins with, in a line without the folder of the run."""
     lines = [line.strip().removeprefix("E   ") for line in message.splitlines() if line.strip()]
-    errors = [line for line in lines if line.partition(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
-    line = (errors[-1] if errors else lines[0] if lines else "no message").replace(f"{folder}/", "")
+    names = [line.partition(":")[0].rpartition(".")[2] for line in lines]
+    errors = [at for at, name in enumerate(names) if name.endswith(("Error", "Exception"))]
+    at = errors[-1] if errors else 0
+    # NumPy's begin with an empty line, and say what differs in the next.
+    line = " ".join(lines[at:] if lines[at:] and lines[at].endswith("Error:") else lines[at : at + 1]) or "no message"
+    line = line.replace(f"{folder}/", "")
     return line if len(line) <= 160 else line[:157] + "..."
 
 

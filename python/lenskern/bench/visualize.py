@@ -29,7 +29,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 def add_arguments(parser):
     """Add the options of this command to an argparse parser."""
-    parser.add_argument("--json", metavar="FILE", help="write the records here")
+    parser.add_argument("--json", metavar="FILE", help="write the records here, beside those of other cases")
     parser.add_argument("--cases", default=",".join(CASES), help="separated by commas")
     parser.add_argument("--updates", type=int, default=6, help="quick updates of each system, at least 2")
     parser.add_argument("--quick", action="store_true", help="small data and models")
@@ -44,7 +44,7 @@ def run(arguments):
     single_threaded_pool()
     records = measure(cases, arguments.updates, arguments.quick)
     print(text(records))
-    report.write(arguments.json, records)
+    report.update(arguments.json, records)
     return 0
 
 

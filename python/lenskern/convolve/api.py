@@ -156,6 +156,7 @@ def _array(kernel, dtype, normalize):
 
 def _numbers(name, value, dtype):
     """An array to work on, in float64 on the host unless it is traced, and the dtype that the result is to have."""
+    _checks.nothing_masked(name, value)
     if dtype is not None:
         dtype = np.dtype(dtype)
         value = value.astype(dtype) if isinstance(value, jax.core.Tracer) else np.asarray(value, dtype)

@@ -45,6 +45,7 @@ def blurring_mask(mask, kernel_shape):
 
 def checked(mask, shape=None):
     """A mask as an array, on the host if its values are known."""
+    _checks.nothing_masked("mask", mask)
     mask = mask if isinstance(mask, jax.core.Tracer) else np.asarray(mask)
     if mask.dtype != np.bool_:
         raise ValueError(f"mask: got dtype {mask.dtype}, expected bool")

@@ -84,13 +84,16 @@ class Masked:
         -------
         (..., N, S) array
         """
-        if self.kernel is None:
-            more = None if blurring_matrix is None else jnp.swapaxes(blurring_matrix, -2, -1)
-            return jnp.swapaxes(self(jnp.swapaxes(matrix, -2, -1), more), -2, -1)
-        matrix = self._checked("matrix", matrix, len(self.pixels), axis=-2)
-        inputs = outputs = self.pixels - self.origin
+        matrix, more = self._checked("matrix", matrix, len(self.pixels), axis=-2), None
         if blurring_matrix is not None:
             more = self._checked("blurring_matrix", blurring_matrix, len(self.blurring_pixels), axis=-2)
+            expected = (*matrix.shape[:-2], len(self.blurring_pixels), matrix.shape[-1])
+            _checks.shape("blurring_matrix", more, expected, ", as the matrix has it")
+        if self.kernel is None:
+            more = None if more is None else jnp.swapaxes(more, -2, -1)
+            return jnp.swapaxes(self(jnp.swapaxes(matrix, -2, -1), more), -2, -1)
+        inputs = outputs = self.pixels - self.origin
+        if more is not None:
             matrix = jnp.concatenate([matrix, more], -2)
             inputs = jnp.concatenate([inputs, self.blurring_pixels - self.origin])
         return columns.convolve(matrix, self.kernel, inputs, outputs, self.plan.shape, backend=self.plan.backend)

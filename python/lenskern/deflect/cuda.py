@@ -80,7 +80,9 @@ def _call(target, parts, rest, shapes, *, bounds, tol, **attributes):
     numbers = {"ln_u_min": low, "ln_u_max": high, "tol": -1.0 if tol is None else tol}
     attributes |= {name: np.float64(value) for name, value in numbers.items()}
     tables, grid = parts.tables, parts.grid
-    if bounds is not None:
+    if bounds is None:
+        tables = tables[..., :0]
+    else:
         matrix = to_coefficients(tables.shape[-1]).astype(tables.dtype)
         tables = jnp.matmul(tables, matrix, precision=jax.lax.Precision.HIGHEST)
     far = tol != 0 and grid.shape[-2] >= LEAST_RAYS and parts.profile.shape[-1] >= LEAST_HALOS

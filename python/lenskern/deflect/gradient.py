@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from .._primitive import vary_alike
 from . import reference
 from .halos import Halos
 from .primitive import Linear, Operands, fields_p, operands, tangent_p
@@ -29,6 +30,7 @@ def evaluate(halos, grid, kind, tol, backend):
         As `lenskern.deflect.reference.fields`.
     """
     parts, static = operands(halos, grid)
+    parts = vary_alike(*parts)
     static = (kind, tol, backend, static["profiles"], static["bounds"])
     return (_deflection if kind == "deflection" else _field)(static, *parts)
 

@@ -105,7 +105,11 @@ class Halos:
         if not isinstance(index, slice):
             if jnp.ndim(index) != 1:
                 raise ValueError(f"index: got {index!r}, expected a slice or an array of one axis")
-            index = jnp.arange(len(self))[jnp.asarray(index)]
+            every = np.arange(len(self))
+            if isinstance(index, jax.core.Tracer):
+                index = jnp.asarray(every)[index]
+            else:  # NumPy, unlike JAX, refuses numbers beyond the end
+                index = every[np.asarray(index, None if np.size(index) else int)]
         return self._with(*(x[index] for x in self._arrays()))
 
     def pad(self, n):
@@ -415,8 +419,19 @@ def from_table(centre, amplitude, scale_radius, tables, index=None):
         if rows not in (1, len(halos)):
             raise ValueError(f"index: expected it for {len(halos)} haloes and {rows} tables, got None")
         index = jnp.arange(len(halos)) % rows
-    index = jnp.broadcast_to(jnp.asarray(index, jnp.int32), (len(halos),))
-    return dataclasses.replace(halos, profile=halos.profile + index, tables=tables)
+    if not isinstance(index, jax.core.Tracer):
+        index = np.asarray(index, None if np.size(index) else int)
+    if not jnp.issubdtype(index.dtype, jnp.integer):
+        raise ValueError(f"index: got dtype {index.dtype}, expected integers")
+    if index.shape not in ((), (len(halos),)):
+        raise ValueError(f"index: got shape {index.shape}, expected ({len(halos)},)")
+    if isinstance(index, np.ndarray):
+        outside = index[(index < 0) | (index >= rows)]
+        if outside.size:
+            raise ValueError(f"index: got {outside[0]}, expected integers from 0 to {rows - 1}")
+    # One that is traced and out of range is of no profile, and stays so beside other tables.
+    profile = jnp.where((index >= 0) & (index < rows), halos.profile + index, -1).astype(jnp.int32)
+    return dataclasses.replace(halos, profile=profile, tables=tables)
 
 
 def concatenate(parts):

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import _checks
+from .. import _checks, backends
+from .._primitive import vary_alike
 from . import cosmology as distances
 from .api import jacobian, plane
 from .halos import Halos, concatenate
@@ -139,7 +140,7 @@ def trace(planes, grid, *, positions="physical", all_planes=False, tol=None, bac
     ValueError, NotImplementedError, RuntimeError
         As `plane`.
     """
-    options = _options(planes, grid, positions, tol)
+    options = _options(planes, grid, positions, tol, backend)
     grid = jnp.asarray(grid)
     every, _ = _trace(planes, grid.reshape(-1, 2), *options, backend, all_planes=all_planes)
     return every.reshape(*every.shape[:-2], *grid.shape)
@@ -167,13 +168,13 @@ def trace_jacobian(planes, grid, *, positions="physical", tol=None, backend=None
     ValueError, NotImplementedError, RuntimeError
         As `plane`.
     """
-    options = _options(planes, grid, positions, tol)
+    options = _options(planes, grid, positions, tol, backend)
     grid = jnp.asarray(grid)
     source, slopes = _trace(planes, grid.reshape(-1, 2), *options, backend, slopes=True)
     return source.reshape(grid.shape), slopes.reshape(*grid.shape, 2)
 
 
-def _options(planes, grid, positions, tol):
+def _options(planes, grid, positions, tol, backend):
     """Check the arguments of a trace; whether positions are observed, and the tolerance."""
     if not isinstance(planes, Planes):
         raise ValueError(f"planes: got {type(planes).__name__}, expected lenskern.deflect.Planes")
@@ -185,12 +186,16 @@ def _options(planes, grid, positions, tol):
         _checks.same_dtype("planes", planes.halos.centre, "grid", grid)
     if tol is not None and (isinstance(tol, jax.core.Tracer) or tol != 0):
         tol = _checks.positive_float("tol", tol)
+    if backend is not None:
+        backends.require(backend)
     return positions == "observed", tol
 
 
 @partial(jax.jit, static_argnames=("observed", "tol", "backend", "all_planes", "slopes"))
 def _trace(planes, grid, observed, tol, backend, all_planes=False, slopes=False):
     """Positions on the source or on all planes, and the derivative of those on the source or None."""
+    leaves, structure = jax.tree.flatten((planes, grid))
+    planes, grid = jax.tree.unflatten(structure, vary_alike(*leaves))  # for the loop over planes
     n, count, halos = len(grid), len(planes), planes.halos
     rays = grid
     if observed and halos is not None:
@@ -222,7 +227,7 @@ def _trace(planes, grid, observed, tol, backend, all_planes=False, slopes=False)
 
     arrays = None if halos is None else halos._arrays()
     steps = (jnp.arange(count), planes.transport.astype(grid.dtype), planes.sheets.astype(grid.dtype), arrays)
-    nothing = jnp.zeros_like(rays), jnp.zeros((*rays.shape, 2), rays.dtype) if slopes else None
+    nothing = jnp.zeros_like(rays), jnp.repeat(jnp.zeros_like(rays)[..., None], 2, -1) if slopes else None
     away, total, visited, start = nothing, nothing, [], 0
     # A macro model is outside the loop over planes, and so costs nothing on the others.
     for end in sorted({*planes.macro_planes, count - 1}):
@@ -233,7 +238,7 @@ def _trace(planes, grid, observed, tol, backend, all_planes=False, slopes=False)
         for index, model in zip(planes.macro_planes, planes.macros, strict=True):
             if index == end:
                 alpha = _macro_deflection(model, rays, away[0], backend)
-                total = bend(away, total, alpha, partial(model.jacobian, rays - away[0]))
+                total = bend(away, total, alpha, partial(_macro_jacobian, model, rays - away[0], backend))
     source = grid - total[0][:n]
     source = jnp.concatenate([*visited, source[None]]) if all_planes else source
     return source, unit - total[1][:n] if slopes else None
@@ -242,8 +247,16 @@ def _trace(planes, grid, observed, tol, backend, all_planes=False, slopes=False)
 def _macro_deflection(model, rays, away, backend):
     if not isinstance(model, Macro):
         return model.deflection(rays - away)
-    backend = backend if backend in ("reference", "cpp") else None
-    return model.displaced(rays, away, backend)
+    return model.displaced(rays, away, _of_macros(backend))
+
+
+def _macro_jacobian(model, grid, backend):
+    return model.jacobian(grid, backend=_of_macros(backend)) if isinstance(model, Macro) else model.jacobian(grid)
+
+
+def _of_macros(backend):
+    """The backend, if it has kernels for macro models."""
+    return backend if backend in ("reference", "cpp", "cuda") else None
 
 
 def bucket_size(n):
@@ -310,8 +323,7 @@ def _macro(item, count, dtype):
         index, model = item
     except (TypeError, ValueError):
         raise ValueError(f"macros: got {item!r}, expected pairs of a plane index and a model") from None
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
-        raise ValueError(f"macros: got plane index {index!r}, expected an integer from 0 to {count - 1}")
+    index = _checks.index("macros", "plane index", index, count)
     if not callable(getattr(model, "deflection", None)):
         raise ValueError(f"macros: got {type(model).__name__}, expected a model with a method deflection(grid)")
     # What is wrong with it is said now rather than inside a trace.

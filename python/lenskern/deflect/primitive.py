@@ -45,6 +45,10 @@ class Linear(NamedTuple):
 NDIMS = Operands(profile=1, centre=2, amplitude=1, scale=1, shape=2, mask=1, tables=3, grid=2)
 LINEAR_NDIMS = Linear(centre=2, amplitude=1, scale=1, shape=2, tables=3, grid=2)
 
+# What stands for radial tables where there are none. Not without entries: XLA's partitioner crashes on such arrays
+# where they enter or leave `jax.shard_map`.
+_NO_TABLES = (1, 1, 1)
+
 # The codes that kernels/cpp/deflect.h gives the fields.
 _KINDS = {"deflection": 0, "convergence": 1, "potential": 2, "jacobian": 3}
 
@@ -54,7 +58,7 @@ def operands(halos, grid):
     # A code that was not announced is invalid to every kernel, also to one that knows the profile.
     known = [halos.profile >= kind if kind == Profile.TABLE else halos.profile == kind for kind in halos.profiles]
     profile = jnp.where(jnp.any(jnp.stack(known), 0), halos.profile, -1) if known else jnp.full_like(halos.profile, -1)
-    tables = jnp.zeros((0, 0, 0), grid.dtype) if halos.tables is None else halos.tables.values
+    tables = jnp.zeros(_NO_TABLES, grid.dtype) if halos.tables is None else halos.tables.values
     bounds = None if halos.tables is None else (halos.tables.ln_u_min, halos.tables.ln_u_max)
     parts = (profile, halos.centre, halos.amplitude, halos.scale, halos.shape, halos.mask)
     return Operands(*parts, tables, grid), {"profiles": halos.profiles, "bounds": bounds}
@@ -188,7 +192,7 @@ def _adjoint_results(*parts, **params):
 def _adjoint_lane(profiles, bounds, *parts):
     parts, cotangent = Operands(*parts[: len(NDIMS)]), parts[-1]
     *rest, tables, rays = reference.adjoint(_halos(parts, profiles, bounds), parts.grid, cotangent)
-    return (*rest, parts.tables if tables is None else tables, rays)
+    return (*rest, jnp.zeros_like(parts.tables) if tables is None else tables, rays)
 
 
 def _choose_adjoint(platform, *avals, profiles, bounds, tol, backend):

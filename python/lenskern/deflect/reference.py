@@ -37,7 +37,7 @@ def fields(halos, grid, kind):
     def add(carry, block):
         return _add(*carry, _block_sum(block, halos, grid, kind)), None
 
-    zero = jnp.zeros((grid.shape[0], COMPONENTS[kind]), grid.dtype)
+    zero = jnp.repeat(jnp.zeros_like(grid[:, :1]), COMPONENTS[kind], axis=1)
     (total, _), _ = jax.lax.scan(add, (zero, zero), _blocks(halos, grid))
     return jnp.where(_valid(halos), total, jnp.nan)
 
@@ -69,7 +69,7 @@ def tangent(halos, grid, dhalos, dgrid):
         )
         return _add(*carry, change), None
 
-    zero = jnp.zeros(grid.shape, grid.dtype)
+    zero = jnp.zeros_like(grid)
     (total, _), _ = jax.lax.scan(add, (zero, zero), (_blocks(halos, grid), _blocks(dhalos, grid)))
     return jnp.where(_valid(halos), total, jnp.nan)
 

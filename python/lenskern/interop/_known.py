@@ -25,6 +25,28 @@ def known(owner, name, parameters, mismatch):
     return function
 
 
+def arguments_of(function):
+    """Of a call of a function: what all of its parameters are, in their order, from the arguments as they came.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    callable
+        Of the tuple and the dict of arguments.
+    """
+    signature = inspect.signature(function)
+
+    def of(args, kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        return tuple(given.arguments.values())
+
+    return of
+
+
 def calls(owner, caller, name, mismatch):
     """Make sure that a function looks a replaced one up when it is called."""
     function = getattr(owner, caller, None)

@@ -6,14 +6,13 @@ That is most of the time of a likelihood with a mesh.
 """
 
 import functools
-import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import convolve, nnls
-from ._known import known
+from ._known import arguments_of, known
 
 _BLUR = (
     "self",
@@ -50,13 +49,11 @@ def patches(mismatch):
 
 def _blurring(own):
     """autoarray's blurring of a mapping matrix, past its zeros where JAX runs on the CPU in float64."""
-    signature = inspect.signature(own)
+    given = arguments_of(own)
 
     @functools.wraps(own)
     def convolved_mapping_matrix_from(*args, **kwargs):
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        convolver, matrix, mask, more, _, _, mixed, xp = given.arguments.values()
+        convolver, matrix, mask, more, _, _, mixed, xp = given(args, kwargs)
         plain = convolver.convolve_over_sample_size == 1 and more is None and not mixed
         if not (plain and _is_ours(matrix, xp)):
             return own(*args, **kwargs)
@@ -69,13 +66,11 @@ def _blurring(own):
 
 def _multiplying(own):
     """autoarray's curvature matrix, past the zeros of the mapping matrix where JAX runs on the CPU."""
-    signature = inspect.signature(own)
+    given = arguments_of(own)
 
     @functools.wraps(own)
     def curvature_matrix_via_mapping_matrix_from(*args, **kwargs):
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        matrix, noise_map, add_to_diagonal, indices, settings, xp = given.arguments.values()
+        matrix, noise_map, add_to_diagonal, indices, settings, xp = given(args, kwargs)
         if not _is_ours(matrix, xp):
             return own(*args, **kwargs)
         from autoarray.inversion.inversion import inversion_util

@@ -8,14 +8,13 @@ goes for Φ as a function of p: the sum is one over the points of the segments, 
 """
 
 import functools
-import inspect
 import math
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..deflect.projection import chebyshev_points, clenshaw, to_coefficients
-from ._known import calls, known
+from ._known import arguments_of, calls, known
 
 # Points of a segment. Its half-width is h/2, so the next coefficient is below 3e-15.
 POINTS = 14
@@ -106,16 +105,14 @@ def patches(mismatch):
 
 def _interpolating(own):
     """autoarray's `create_transforms`, on JAX from few points, and its first function interpolated from few values."""
-    signature = inspect.signature(own)
+    given = arguments_of(own)
 
     @functools.wraps(own)
     def create_transforms(*args, **kwargs):
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        points, mesh_pixels, weights, bandwidth, n_knots, xp = given.arguments.values()
-        known = all(isinstance(number, int | float) for number in (mesh_pixels, bandwidth))
-        segments = max(1, math.ceil(mesh_pixels / bandwidth)) if known else None
-        if xp is np or not known or len(points) <= segments * POINTS:
+        points, mesh_pixels, weights, bandwidth, n_knots, xp = given(args, kwargs)
+        fixed = all(isinstance(number, int | float) for number in (mesh_pixels, bandwidth))
+        segments = max(1, math.ceil(mesh_pixels / bandwidth)) if fixed else None
+        if xp is np or not fixed or len(points) <= segments * POINTS:
             return own(*args, **kwargs)
         low, high = jnp.min(points, axis=0), jnp.max(points, axis=0)
         weights = 1.0 if weights is None else getattr(weights, "array", weights)

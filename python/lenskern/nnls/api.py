@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from .. import _checks
 from . import gradient as _gradient
 from .options import Options
+from .primitive import no_guess
 from .solution import Solution
 
 
@@ -140,7 +141,7 @@ def _check_problem(Q, q, x0):
     _checks.shape("q", q, Q.shape[:1], hint)
     _checks.same_dtype("Q", Q, "q", q)
     if x0 is None:
-        return Q, q, jnp.zeros(0, q.dtype)
+        return Q, q, no_guess(q)
     x0 = _checks.float_array("x0", x0)
     _checks.shape("x0", x0, q.shape, hint)
     _checks.same_dtype("q", q, "x0", x0)

@@ -33,8 +33,8 @@ def solve(Q, q, x0, *, tol, max_iter):
     Q : array, shape (..., K, K)
         Float32 or float64. Batch axes as for the primitive: 1 where all lanes share an operand.
     q : array, shape (..., K)
-    x0 : array, shape (..., K) or (..., 0)
-        Without entries there is no guess.
+    x0 : array, shape (..., K)
+        Of another size there is no guess.
     tol : float
         Largest residual of a certified solution.
     max_iter : int

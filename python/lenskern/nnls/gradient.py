@@ -4,8 +4,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from .._primitive import no_tangent, vary_alike
 from .primitive import central_point_p, free_solve_p, solve_and_keep_p, solve_p
 
 
@@ -15,7 +15,8 @@ def solve(options, Q, q, x0, kappa):
     Parameters
     ----------
     options : Options
-    Q, q, x0 : (K, K), (K,), (K,) or (0,) arrays
+    Q, q : (K, K), (K,) arrays
+    x0 : (K,) array, or `primitive.no_guess`
     kappa : float or scalar array
         Complementarity x∘z of the relaxed problem, in the units of qx.
 
@@ -55,13 +56,7 @@ def _solve_jvp(options, number, primals, tangents):
         derivative = partial(_relaxed, options.backend, number, kappa=kappa, x=x, z=z)
     # By way of a function with a rule of its own, so that derivatives can be differentiated again.
     values, slopes = jax.jvp(derivative, (Q, q), tuple(tangents[:2]))
-    return (*values, *report), (*slopes, *map(_no_tangent, report))
-
-
-def _no_tangent(value):
-    if jnp.issubdtype(value.dtype, jnp.inexact):
-        return jnp.zeros_like(value)
-    return np.zeros(value.shape, jax.dtypes.float0)
+    return (*values, *report), (*slopes, *map(no_tangent, report))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -117,7 +112,7 @@ def _central_point_jvp(backend, primals, tangents):
     centre = _central_point(backend, Q, q, kappa, x, z)
     matrix = _symmetric(Q) + jnp.diag(kappa / centre**2)
     right = dq - jnp.dot(dQ, centre, precision="highest")
-    return centre, _symmetric_solve(backend, matrix, jnp.ones(q.shape, bool), right, jnp.zeros(0, jnp.float32))
+    return centre, _symmetric_solve(backend, matrix, jnp.ones(q.shape, bool), right, jnp.zeros(1, jnp.float32))
 
 
 def _symmetric(Q):
@@ -127,8 +122,10 @@ def _symmetric(Q):
 def _symmetric_solve(backend, A, free, b, kept):
     """Solve A[F,F] y_F = b_F, y 0 elsewhere, as a linear map that can be transposed and differentiated again.
 
-    `kept` is a factor of A[F,F] that a solve kept, or empty.
+    `kept` is a factor of A[F,F] that a solve kept, or of size 1.
     """
+    # Here, as what is traced below is run again with operands that vary alike.
+    A, free, b, kept = vary_alike(A, free, b, kept)
 
     def matvec(v):
         return jnp.where(free, jnp.dot(A, jnp.where(free, v, 0), precision="highest"), v)

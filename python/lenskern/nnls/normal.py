@@ -90,6 +90,7 @@ def tile_order(mask):
     """
     if isinstance(mask, jax.core.Tracer):
         raise ValueError("mask: got a traced array, expected one whose values are known")
+    _checks.nothing_masked("mask", mask)
     mask = np.asarray(mask)
     if mask.dtype != np.bool_ or mask.ndim != 2:
         raise ValueError(f"mask: got shape {mask.shape}, dtype {mask.dtype}, expected (H, W) of bool")

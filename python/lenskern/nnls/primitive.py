@@ -23,18 +23,28 @@ def reference_method(name):
     }[name]
 
 
+# What is absent has a size that it cannot have otherwise, and is never empty: XLA's partitioner crashes on arrays
+# without entries that enter or leave `jax.shard_map`.
+NOTHING_KEPT = 1
+
+
+def no_guess(q):
+    """What stands for x0 where there is none."""
+    return jnp.zeros(2 if q.shape[-1] == 1 else 1, q.dtype)
+
+
 def _solve_results(Q, q, x0, **params):
     K, integer = q.shape, jnp.dtype(jnp.int32)
     return [(K, q.dtype), (K, q.dtype), ((), integer), ((), integer), ((), integer), ((), q.dtype)]
 
 
 def kept_words(K, method, backend):
-    """Size of the factor that a solve keeps for derivatives, 0 for none: only the cpp kernel does, of large systems.
+    """Size of the factor that a solve keeps for derivatives: only the cpp kernel does, of large systems.
 
     As `kept_words` in kernels/include/lenskern/nnls.h.
     """
     if K <= 128 or method != "crossover" or backend not in (None, "cpp"):
-        return 0
+        return NOTHING_KEPT
     padded = -(-K // 32) * 32
     return 16 + 4 * padded + padded * (padded + 32) // 2
 
@@ -96,12 +106,12 @@ def _choose_solve(platform, Q, q, x0, *, method, tol, max_iter, backend):
 
 def _choose_solve_and_keep(platform, Q, q, x0, **params):
     K = q.shape[-1]
-    if _kernel(platform, K, params["method"], params["backend"]) == "cpp":
+    words = kept_words(K, params["method"], params["backend"])
+    if words != NOTHING_KEPT and _kernel(platform, K, params["method"], params["backend"]) == "cpp":
         return _choose_solve(platform, Q, q, x0, **params)
 
     def solve(*operands):
         results = solve_p.bind(*operands, **params)
-        words = kept_words(K, params["method"], params["backend"])
         return [*results, jnp.zeros((*results[-1].shape, words), jnp.float32)]
 
     return mlir.lower_fun(solve)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import deflect
+from .. import _checks, deflect
 from .microbatch import in_pieces
 from .noise import add_noise
 from .scene import Scene
@@ -98,6 +98,13 @@ def _image(scene, theta, key, noise):
 def _require_system(name, value):
     if not isinstance(value, System):
         raise ValueError(f"{name}: got {type(value).__name__}, expected lenskern.simulate.System")
+    for part in ("sources", "lens_light"):
+        profiles = getattr(value, part)
+        if not isinstance(profiles, tuple | list):
+            raise ValueError(f"{name}.{part}: got {type(profiles).__name__}, expected a tuple of light profiles")
+        for profile in profiles:
+            if not callable(getattr(profile, "brightness", None)):
+                raise ValueError(f"{name}.{part}: got {type(profile).__name__}, expected profiles with a brightness")
 
 
 def _light(scene, system):
@@ -120,11 +127,10 @@ def _light(scene, system):
 def _light_planes(system):
     """The plane of each profile of the lens light."""
     planes, count = system.lens_light_plane, len(system.lens_light)
-    if not isinstance(planes, tuple):
-        return (planes,) * count
+    planes = planes if isinstance(planes, tuple) else (planes,) * count
     if len(planes) != count:
         raise ValueError(f"lens_light_plane: got {len(planes)} planes, expected one for each of {count} profiles")
-    return planes
+    return [_checks.index("lens_light_plane", "index", plane, len(system.planes)) for plane in planes]
 
 
 def _binned(scene, light):
