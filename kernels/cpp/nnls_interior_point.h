@@ -45,17 +45,22 @@ class InteriorPoint {
     for (int i = 0; i < n_; ++i) x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z;
   }
 
-  // As another one left it.
+  // As another one left it, which may have lost more of the gradient's equation than the products x z allow for.
   void start(const double* from_x, const double* from_z) {
     for (int i = 0; i < n_; ++i) x[i] = from_x[i], z[i] = from_z[i];
+    gradient();
+    const double missing = lost();
+    for (int i = 0; i < n_; ++i) {
+      const double up = std::sqrt(nnls::shortfall(x[i], z[i], missing));
+      x[i] *= up, z[i] *= up;
+    }
   }
 
   // One iteration; false where there is no more progress in the precision of the factor.
   bool step(Crew::Worker& worker) {
     gradient();
     const double mu = dot(x, z, n_) / n_;
-    double lost = 0;
-    for (int i = 0; i < n_; ++i) lost += std::fabs(x[i] * (g_[i] - z[i])) / n_;
+    const double lost = this->lost();
     for (int i = 0; i < n_; ++i) dx_[i] = z[i] / x[i];
     if (!factor_.set_all(dx_, worker)) return false;
 
@@ -95,6 +100,12 @@ class InteriorPoint {
   static void swap(double*& a, double*& b) {
     double* t = a;
     a = b, b = t;
+  }
+  // What there is of the gradient's equation: the mean of |x (S x - h - z)|.
+  double lost() const {
+    double sum = 0;
+    for (int i = 0; i < n_; ++i) sum += std::fabs(x[i] * (g_[i] - z[i]));
+    return sum / n_;
   }
   void gradient() {
     S_.multiply(x, g_);

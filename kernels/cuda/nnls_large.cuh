@@ -52,7 +52,7 @@ class Crossover {
       group.each([&](int i) { active_.free[i] = x0[i] > 0; });
       if (active_.finish(nnls::warm_patience(n))) return nnls::kCertified;
     }
-    if (factors_.single) point_.start();  // float64 factors go on from where float32 ones ended
+    factors_.single ? point_.start() : point_.resume();
     group.each([&](int i) { active_.before[i] = active_.tried[i] = false; });
     bool stalled = false;
     double first = 0;

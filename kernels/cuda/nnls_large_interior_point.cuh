@@ -44,12 +44,22 @@ class InteriorPoint {
     group.each([&](int i) { x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z; });
   }
 
+  // From where float32 factors have ended, and may have lost more of the gradient's equation than the products x z allow.
+  __device__ LENSKERN_NOINLINE void resume() {
+    gradient();
+    const double missing = lost();
+    S_.group.each([&](int i) {
+      const double up = sqrt(nnls::shortfall(x[i], z[i], missing));
+      x[i] *= up, z[i] *= up;
+    });
+  }
+
   // One iteration from complementarity mu; false where there is no more progress in the precision of the factor.
   __device__ LENSKERN_NOINLINE bool step(double mu) {
     Group& group = S_.group;
     const int n = group.n;
     gradient();
-    const double lost = sum([&](int i) { return fabs(x[i] * (g_[i] - z[i])); }) / n;
+    const double lost = this->lost();
     group.each([&](int i) { dx_[i] = z[i] / x[i]; });
     if (!factors_.set_all(dx_)) return false;
 
@@ -91,6 +101,10 @@ class InteriorPoint {
     double total[1];
     S_.group.reduce(total, Plus<double>(), [&](int i, double(&parts)[1]) { parts[0] = value(i); });
     return total[0];
+  }
+  // What there is of the gradient's equation: the mean of |x (S x - h - z)|.
+  __device__ double lost() {
+    return sum([&](int i) { return fabs(x[i] * (g_[i] - z[i])); }) / S_.group.n;
   }
   __device__ void gradient() {
     S_.multiply(x, g_);

@@ -1,6 +1,7 @@
 """Checks of arguments at trace time: a `ValueError` names the argument, what it got, and what was expected."""
 
 import math
+import numbers
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +45,7 @@ def square_matrix(name: str, array: jax.Array, hint: str = "") -> None:
         raise ValueError(f"{name}: got shape {array.shape}, expected (K, K) with K > 0{hint}")
 
 
-def positive_float(name: str, value: Any) -> float:
+def positive_float(name: str, value: Any, expected: str = "a finite number above 0") -> float:
     """A finite number above zero, known at trace time."""
     if isinstance(value, jax.core.Tracer):
         raise ValueError(f"{name}: got a traced value, expected a Python number (a static argument under jit)")
@@ -53,8 +54,17 @@ def positive_float(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not (number > 0 and math.isfinite(number)):
-        raise ValueError(f"{name}: got {value!r}, expected a finite number above 0")
+        raise ValueError(f"{name}: got {value!r}, expected {expected}")
     return number
+
+
+def tolerance(name: str, value: Any) -> float | None:
+    """None, 0, or a finite number above it, known at trace time."""
+    if value is None:
+        return None
+    if isinstance(value, numbers.Real) and value == 0:
+        return 0.0
+    return positive_float(name, value, "None, 0 or a finite number above 0")
 
 
 def known_values(name: str, array: jax.Array, length: bool, may_be_zero: bool = False, unit: str = " arcsec") -> None:
@@ -91,6 +101,11 @@ def index(name: str, what: str, value: Any, count: int) -> int:
     if not 0 <= number < count:
         raise ValueError(f"{name}: got {what} {value!r}, expected an integer from 0 to {count - 1}")
     return number
+
+
+def native_hint(value: Any) -> str:
+    """What helps with an array of PyAutoArray that has its pixels on one axis."""
+    return "; of PyAutoArray's arrays, give .native.array" if hasattr(value, "native") else ""
 
 
 def nothing_masked(name: str, value: Any) -> None:

@@ -4,7 +4,6 @@ import re
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from lenskern import nnls

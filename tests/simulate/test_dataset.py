@@ -277,7 +277,7 @@ def test_the_command_line(folder, whole, capsys, monkeypatch):
     shown = capsys.readouterr()
     assert "whole.zarr: 500 images, 0 of them simulated now" in shown.out and "500/500" in shown.err
     assert f"{(whole.status[:] == 2).sum()} images are OVERFLOW" in shown.out
-    pytest.importorskip("matplotlib", reason="contact sheets need matplotlib: pip install 'lenskern[demo]'")
+    pytest.importorskip("matplotlib", reason="contact sheets need matplotlib: pip install 'lenskern[simulate]'")
     assert command_line.main(["view", "whole.zarr", "--n", "5", "--captions", "width"]) == 0
     assert capsys.readouterr().out == "whole.png\n"
     assert (folder / "whole.png").read_bytes().startswith(b"\x89PNG")

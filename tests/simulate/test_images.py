@@ -207,7 +207,7 @@ def test_lens_light_behind_a_foreground(scene):
         ({"pixel_scale": -1.0}, r"pixel_scale: got -1.0, expected a finite number above 0"),
         ({"over_sampling": 0}, r"over_sampling: got 0, expected an integer of at least 1"),
         ({"over_sampling": np.ones((2, 2), int)}, r"over_sampling: got int64 of shape \(2, 2\)"),
-        ({"psf": np.ones(3)}, r"psf: got shape \(3,\), expected \(h, w\)"),
+        ({"psf": np.ones(3)}, r"psf: got ndarray of shape \(3,\), expected \(h, w\)"),
         ({"unit": "adu"}, r"unit: got 'adu', expected one of"),
         ({"unit": "counts"}, r"exposure_time: got None, expected seconds above 0"),
         ({"exposure_time": 0.0}, r"exposure_time: got 0.0, expected a finite number above 0"),
@@ -231,6 +231,13 @@ def test_bad_calls():
         simulate.simulate(scene, simulate.System(None, simulate.Sersic()), KEYS[0])
     with pytest.raises(ValueError, match=r"theta.lens_light: got Isothermal, expected profiles with a brightness"):
         simulate.simulate(scene, simulate.System(None, (), (deflect.Isothermal(),)), KEYS[0])
+    single = simulate.Scene((4, 4), 0.1, dtype="float32")
+    with pytest.raises(ValueError, match=r"theta.planes: got haloes of dtype float64, expected that of the scene"):
+        simulate.simulate(single, simulate.System(template(1), (simulate.Sersic(),)), KEYS[0], noise=False)
+    with pytest.raises(ValueError, match="key: got int, expected a key, as jax.random.key"):
+        simulate.simulate(scene, simulate.System(None), 0)
+    with pytest.raises(ValueError, match=r"keys: got one, expected \(B,\) of them"):
+        simulate.batch(scene, jnp.zeros(3), KEYS[0])
     with pytest.raises(ValueError, match="scene: got NoneType"):
         simulate.simulate(None, 3, KEYS[0])
     with pytest.raises(ValueError, match=r"exposure_time: got None, expected seconds, or noise=False"):

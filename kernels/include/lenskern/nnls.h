@@ -136,12 +136,15 @@ LENSKERN_INLINE double kkt_violation(double y, double w) { return y > 0 ? (w < 0
 // How far the first point is moved into the interior, from the mean size of its entries.
 LENSKERN_INLINE double into_interior(double mean) { return 0.5 * (mean > 1e-8 ? mean : 1e-8); }
 
-// Whether a step of length a says that float32 factors will not make it: it is short, and what they leave of the
-// gradient's equation, `lost`, the mean of |x (S x - h - z)|, is neither small beside mu nor what the step before should
-// have left, `expected`.
+// Whether float32 factors will not make it: what they leave of the gradient's equation, `lost`, the mean of
+// |x (S x - h - z)|, is not what the step before should have left, `expected`, and either above mu or, beside a short step
+// of length a, not small beside mu.
 LENSKERN_INLINE bool is_lost(double a, double lost, double expected, double mu) {
-  return a < 0.1 && lost > 0.03 * mu && lost > 2 * expected;
+  return lost > 2 * expected && (lost > mu || (a < 0.1 && lost > 0.03 * mu));
 }
+
+// By how much a product x z falls short of what a search needs to go on from a point where so much is lost.
+LENSKERN_INLINE double shortfall(double x, double z, double lost) { return lost > x * z ? lost / (x * z) : 1; }
 
 // Mehrotra's complementarity after the step, from its ratio to mu after the predictor's.
 LENSKERN_INLINE double mehrotra_centre(double ratio, double mu) { return ratio * ratio * ratio * mu; }

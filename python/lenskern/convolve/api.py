@@ -55,9 +55,9 @@ def convolve(image, kernel, *, mask=None, normalize=False, method=None, backend=
     >>> print(convolve.convolve(image, jnp.array([[0.25, 0.5, 0.25]]), method="direct")[1])
     [0. 1. 2. 1. 0.]
     """
-    image = _checks.float_array("image", image)
+    hint, image = _checks.native_hint(image), _checks.float_array("image", image)
     if image.ndim < 2 or 0 in image.shape[-2:]:
-        raise ValueError(f"image: got shape {image.shape}, expected (..., H, W) with H, W > 0")
+        raise ValueError(f"image: got shape {image.shape}, expected (..., H, W) with H, W > 0{hint}")
     if not isinstance(kernel, Plan):
         kernel = plan(kernel, image.shape[-2:], normalize=normalize, method=method, backend=backend)
     elif normalize or method is not None or backend is not None:

@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 
 from .. import _checks, backends
@@ -126,14 +125,8 @@ def _evaluate(halos, grid, kind, tol, backend):
     halos, grid = _check(halos, grid)
     if backend is not None:
         backends.require(backend)
-    values = _gradient.evaluate(halos, grid.reshape(-1, 2), kind, _tolerance(tol), backend)
+    values = _gradient.evaluate(halos, grid.reshape(-1, 2), kind, _checks.tolerance("tol", tol), backend)
     return values.reshape(*grid.shape[:-1], values.shape[-1])
-
-
-def _tolerance(tol):
-    if tol is None or (not isinstance(tol, jax.core.Tracer) and tol == 0):
-        return None if tol is None else 0.0
-    return _checks.positive_float("tol", tol)
 
 
 def _check(halos, grid):

@@ -184,11 +184,9 @@ def _options(planes, grid, positions, tol, backend):
         raise ValueError(f"grid: got shape {grid.shape}, expected (..., 2), positions (y, x)")
     if planes.halos is not None:
         _checks.same_dtype("planes", planes.halos.centre, "grid", grid)
-    if tol is not None and (isinstance(tol, jax.core.Tracer) or tol != 0):
-        tol = _checks.positive_float("tol", tol)
     if backend is not None:
         backends.require(backend)
-    return positions == "observed", tol
+    return positions == "observed", _checks.tolerance("tol", tol)
 
 
 @partial(jax.jit, static_argnames=("observed", "tol", "backend", "all_planes", "slopes"))

@@ -14,7 +14,7 @@ VARIABLE = "LENSKERN_AUTOLENS"
 def add_arguments(parser):
     """Add the options of this command to an argparse parser."""
     parser.add_argument("script", metavar="SCRIPT", help="the script, as python would run it")
-    parser.add_argument("arguments", nargs="...", metavar="ARGS", help="its arguments")
+    parser.add_argument("arguments", nargs="...", metavar="ARGS", help="its arguments").required = False
 
 
 def run(arguments):

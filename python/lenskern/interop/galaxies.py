@@ -71,7 +71,8 @@ def planes_from_galaxies(
     planes = [(z, _Content(members, unsupported)) for z, members in planes if _in_front(z, source)]
     planes = [(z, content) for z, content in planes if every_plane or content]
     if not planes:
-        raise ValueError(f"galaxies: got none with mass in front of the source at redshift {source}")
+        hint = "" if source_redshift is not None else ", the last of theirs; where all are lenses, give source_redshift"
+        raise ValueError(f"galaxies: got none with mass in front of the source at redshift {source}{hint}")
     if cosmology is None:
         import autogalaxy
 

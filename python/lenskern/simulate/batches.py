@@ -38,6 +38,8 @@ def batch(scene, thetas, keys, *, noise=True, devices=None):
     ValueError, NotImplementedError, RuntimeError
         As `simulate`; for arrays of different lengths.
     """
+    if jnp.ndim(keys) == 0:
+        raise ValueError("keys: got one, expected (B,) of them, as jax.random.split(key, B) makes")
     count = len(keys)
     for leaf in jax.tree.leaves(thetas):
         if jnp.ndim(leaf) == 0 or len(leaf) != count:

@@ -73,8 +73,10 @@ def simulate(scene, theta, key, *, noise=True, with_overflow=False):
     """
     if not isinstance(scene, Scene):
         raise ValueError(f"scene: got {type(scene).__name__}, expected lenskern.simulate.Scene")
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"key: got {type(key).__name__}, expected a key, as jax.random.key(seed) makes")
     if scene.model is None:
-        _require_system("theta", theta)
+        _require_system("theta", theta, scene.dtype)
     image, overflow = _simulate(scene, theta, key, bool(noise))
     return (image, overflow) if with_overflow else image
 
@@ -88,16 +90,19 @@ def _image(scene, theta, key, noise):
     # Streams of their own, so that no noise depends on what a model draws.
     of_model, of_noise = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     system = theta if scene.model is None else scene.model(theta, of_model)
-    _require_system("model", system)
+    _require_system("model", system, scene.dtype)
     image = _convolved(scene, _binned(scene, _light(scene, system)))
     overflow = jnp.asarray(system.overflow)
     image = jnp.where(overflow > 0, jnp.nan, image)
     return _observed(scene, image, of_noise if noise else None), overflow
 
 
-def _require_system(name, value):
+def _require_system(name, value, dtype):
     if not isinstance(value, System):
         raise ValueError(f"{name}: got {type(value).__name__}, expected lenskern.simulate.System")
+    halos = None if value.planes is None else value.planes.halos
+    if halos is not None and halos.dtype != dtype:
+        raise ValueError(f"{name}.planes: got haloes of dtype {halos.dtype}, expected that of the scene, {dtype}")
     for part in ("sources", "lens_light"):
         profiles = getattr(value, part)
         if not isinstance(profiles, tuple | list):

@@ -1,7 +1,5 @@
 """What is fixed in a set of images: pixels, over-sampling, PSF, exposure and the model of the lens."""
 
-import numbers
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,8 +108,7 @@ class Scene:
         dtype = _dtype(dtype)
         _checks.choice("unit", unit, UNITS)
         _checks.choice("positions", positions, ("physical", "observed"))
-        if tol is not None and not (isinstance(tol, numbers.Real) and tol == 0):
-            tol = _checks.positive_float("tol", tol)
+        tol = _checks.tolerance("tol", tol)
         if backend is not None:
             backends.require(backend)
         if model is not None and not callable(model):
@@ -266,7 +263,7 @@ def _margins(psf):
     """Pixels outside the image that a kernel drags in, before and after it, along each axis."""
     shape = (1, 1) if psf is None else np.shape(psf) if not hasattr(psf, "shape") else psf.shape
     if len(shape) != 2:
-        raise ValueError(f"psf: got shape {shape}, expected (h, w)")
+        raise ValueError(f"psf: got {type(psf).__name__} of shape {shape}, expected (h, w){_checks.native_hint(psf)}")
     return tuple((n // 2, (n - 1) // 2) for n in shape)
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 
-_EXTRAS = {"yaml": "simulate", "zarr": "simulate", "tqdm": "simulate", "matplotlib": "simulate", "distributed": "cluster"}
+_EXTRAS = dict.fromkeys(("yaml", "zarr", "tqdm", "matplotlib"), "simulate") | {"distributed": "cluster"}
 
 
 def require(name):
