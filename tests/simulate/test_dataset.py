@@ -287,7 +287,7 @@ def test_the_command_line(folder, whole, capsys, monkeypatch):
     assert capsys.readouterr().err == "lenskern simulate: config: there is no file 'nowhere.yaml'\n"
 
 
-@pytest.mark.parametrize("package, extra", [("zarr", "simulate"), ("yaml", "simulate"), ("matplotlib", "demo")])
+@pytest.mark.parametrize("package, extra", [("zarr", "simulate"), ("yaml", "simulate"), ("matplotlib", "simulate")])
 def test_a_missing_package_is_named_with_its_extra(folder, whole, monkeypatch, package, extra):
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
