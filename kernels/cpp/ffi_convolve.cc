@@ -13,15 +13,10 @@ namespace {
 
 using Result = ffi::Result<ffi::AnyBuffer>;
 
-// Products in a call below which another thread would cost more than it brings.
-constexpr double kProductsWorthAThread = 1e6;
-
 template <class Lane>
 ffi::Error over_lanes(ffi::ThreadPool& pool, int64_t lanes, double products, const Lane& lane) {
-  if (run_lanes(pool, lanes, static_cast<double>(lanes) * products / kProductsWorthAThread, lane)) {
-    return ffi::Error::Success();
-  }
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.convolve: out of memory");
+  const double worth = static_cast<double>(lanes) * products / kProductsWorthAThread;
+  return result_of(run_lanes(pool, lanes, worth, lane), "lenskern.convolve");
 }
 
 // Calls run(D{}, batch) with the type of the images and the batch axes.

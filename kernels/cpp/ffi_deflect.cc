@@ -69,8 +69,7 @@ ffi::Error over_lanes(ffi::ThreadPool& pool, const Scenes<D>& scenes, int64_t la
   const DeflectKernels<D> kernels = deflect_kernels<D>();
   const double pairs = static_cast<double>(lanes) * (scenes.halos() + 1) * (scenes.rays() + 1);
   const auto run = [&](int64_t i, void* scratch, Crew::Worker& worker) { return lane(kernels, i, scratch, worker); };
-  if (run_lanes(pool, lanes, pairs / kPairsWorthAThread, kernels, run)) return ffi::Error::Success();
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.deflect: out of memory");
+  return result_of(run_lanes(pool, lanes, pairs / kPairsWorthAThread, kernels, run), "lenskern.deflect");
 }
 
 // Calls run(D{}) with the type of the grid.

@@ -17,10 +17,8 @@ constexpr double kFlopsWorthAThread = 2e6;
 
 template <class D, class Lane>
 ffi::Error over_lanes(ffi::ThreadPool& pool, int64_t lanes, int64_t n, const NnlsKernels<D>& kernel, const Lane& lane) {
-  if (run_lanes(pool, lanes, static_cast<double>(lanes) * n * n * n / kFlopsWorthAThread, kernel, lane)) {
-    return ffi::Error::Success();
-  }
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.nnls: out of memory");
+  const double worth = static_cast<double>(lanes) * n * n * n / kFlopsWorthAThread;
+  return result_of(run_lanes(pool, lanes, worth, kernel, lane), "lenskern.nnls");
 }
 
 template <ffi::DataType dtype>

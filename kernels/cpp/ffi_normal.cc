@@ -13,37 +13,30 @@ namespace {
 
 using Result = ffi::Result<ffi::AnyBuffer>;
 
-// Products in a call below which another thread would cost more than it brings.
-constexpr double kProductsWorthAThread = 1e6;
-
 template <class D>
-bool run(ffi::ThreadPool& pool, ffi::AnyBuffer matrix, ffi::AnyBuffer scale, ffi::AnyBuffer order, Result& out) {
+ffi::Error run(ffi::ThreadPool& pool, ffi::AnyBuffer matrix, ffi::AnyBuffer scale, ffi::AnyBuffer order, Result& out) {
   const Dimensions batch = batch_of(out->dimensions(), 2);
   const Operand<D> matrices(matrix, batch, 2), scales(scale, batch, 1);
   const Operand<int32_t> orders(order, batch, 1);
   const int64_t rows = matrices.size(0), columns = matrices.size(1), lanes = product(batch);
   const double products = 0.5 * static_cast<double>(lanes) * rows * columns * columns;
-  return run_lanes(pool, lanes, products / kProductsWorthAThread, [&](int64_t i, Crew::Worker& worker) {
+  const auto lane = [&](int64_t i, Crew::Worker& worker) {
     return normal_kernels<D>().matrix(rows, columns, matrices[i], scales[i], orders[i],
                                       out->typed_data<D>() + i * columns * columns, worker);
-  });
+  };
+  return result_of(run_lanes(pool, lanes, products / kProductsWorthAThread, lane), "lenskern.nnls");
 }
 
 ffi::Error normal_matrix(ffi::ThreadPool pool, ffi::AnyBuffer matrix, ffi::AnyBuffer scale, ffi::AnyBuffer order,
                          Result out) {
-  bool done = false;
   switch (out->element_type()) {
     case ffi::F64:
-      done = run<double>(pool, matrix, scale, order, out);
-      break;
+      return run<double>(pool, matrix, scale, order, out);
     case ffi::F32:
-      done = run<float>(pool, matrix, scale, order, out);
-      break;
+      return run<float>(pool, matrix, scale, order, out);
     default:
       return ffi::Error(ffi::ErrorCode::kInvalidArgument, "lenskern.nnls: a matrix must be float32 or float64");
   }
-  if (done) return ffi::Error::Success();
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "lenskern.nnls: out of memory");
 }
 
 }  // namespace

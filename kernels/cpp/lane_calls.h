@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <utility>
 
 #include "crew.h"
@@ -42,6 +43,9 @@ class Operand {
   LaneOffsets at_;
 };
 
+// Products in a call below which another thread would cost more than it brings.
+constexpr double kProductsWorthAThread = 1e6;
+
 // Calls lane(i, worker) for all lanes, on at most 1 + `worth` threads; false where one of them is.
 template <class Lane>
 bool run_lanes(xla::ffi::ThreadPool& pool, int64_t lanes, double worth, const Lane& lane) {
@@ -63,6 +67,12 @@ bool run_lanes(xla::ffi::ThreadPool& pool, int64_t lanes, double worth, const Ke
     void* scratch = worker.scratch(kernels.make_scratch, kernels.free_scratch);
     return scratch != nullptr && lane(i, scratch, worker);
   });
+}
+
+// The result of a call from whether all of its lanes are done, which takes memory alone.
+inline xla::ffi::Error result_of(bool done, const char* operation) {
+  if (done) return xla::ffi::Error::Success();
+  return xla::ffi::Error(xla::ffi::ErrorCode::kResourceExhausted, std::string(operation) + ": out of memory");
 }
 
 }  // namespace lenskern

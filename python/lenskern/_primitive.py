@@ -59,8 +59,8 @@ def batched_primitive(
     def lowering(platform):
         def lower(ctx, *operands, **params):
             # What varies between devices is for the types of a program that is traced, not for a rule that lowers it.
-            plain = {name: [ShapedArray(a.shape, a.dtype) for a in getattr(ctx, name)] for name in _AVALS}
-            return choose(platform, *plain["avals_in"], **params)(ctx.replace(**plain), *operands)
+            ctx = ctx.replace(avals_in=_plain(ctx.avals_in), avals_out=_plain(ctx.avals_out))
+            return choose(platform, *ctx.avals_in, **params)(ctx, *operands)
 
         return lower
 
@@ -73,9 +73,6 @@ def batched_primitive(
     for platform in ("cpu", "cuda"):
         mlir.register_lowering(primitive, lowering(platform), platform=platform)
     return primitive
-
-
-_AVALS = ("avals_in", "avals_out")
 
 
 class _BatchedPrimitive(Primitive):
@@ -103,10 +100,15 @@ def _vary(x, axes):
 
 
 def no_tangent(value):
-    """Tangent of a result that is constant: zeros, or what JAX has in their place for integers."""
+    """Tangent of a value that is constant: zeros, or what JAX has in their place for integers."""
     if jnp.issubdtype(value.dtype, jnp.inexact):
         return jnp.zeros_like(value)
     return _vary(np.zeros(value.shape, jax.dtypes.float0), _varying(value))
+
+
+def _plain(avals):
+    """Abstract values that vary over no axes."""
+    return [ShapedArray(a.shape, a.dtype) for a in avals]
 
 
 def _like(operand, shape, dtype):

@@ -13,9 +13,9 @@ import pytest
 
 from lenskern import nnls
 from lenskern.__main__ import main
-from lenskern.bench.report import read
+from lenskern.bench.report import read, update
 from lenskern.interop import probe
-from lenskern.interop.probe import command, programs
+from lenskern.interop.probe import programs
 from lenskern.interop.probe.api import FLAG
 
 K = 12
@@ -157,7 +157,7 @@ def test_what_cannot_be_probed(inversion, monkeypatch):
 def test_records_of_several_probes_share_a_file(tmp_path):
     path = tmp_path / "probe.json"
     for case, seconds in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
-        command.keep(path, [{"case": case, "system": "autoarray", "median_s": seconds}])
+        update(path, [{"case": case, "system": "autoarray", "median_s": seconds}])
     assert [(r["case"], r["median_s"]) for r in read(path)] == [("b", 2.0), ("a", 3.0)]
 
 

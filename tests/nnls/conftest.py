@@ -71,12 +71,10 @@ def emulated_cuda(emulate):
 
 def provide(name, request, patch):
     """Make a backend run here, or skip with the reason; the CUDA kernels are emulated where there is no GPU."""
-    status = backends.availability(name)
-    if name == "cuda" and not (status.available and jax.default_backend() == "gpu"):
+    if name == "cuda" and not (backends.availability(name).available and jax.default_backend() == "gpu"):
         request.getfixturevalue("emulated_cuda")(patch)
-    elif not status.available:
-        pytest.skip(f"backend {name}: {status.reason}")
-    return name
+        return name
+    return request.getfixturevalue("available")(name)
 
 
 @pytest.fixture(params=NAMES)

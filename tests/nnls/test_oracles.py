@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from lenskern import backends, nnls
+from lenskern import nnls
 
 
 def test_scipy(backend):
@@ -45,11 +45,8 @@ def test_real_systems_of_gaussians_float32(mge_system, backend):
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpp"])
-def test_real_systems_with_a_mesh(large_system, backend):
-    status = backends.availability(backend)
-    if not status.available:
-        pytest.skip(f"backend {backend}: {status.reason}")
-    found = check(large_system, backend)
+def test_real_systems_with_a_mesh(large_system, backend, available):
+    found = check(large_system, available(backend))
     assert found.iterations <= 12
 
 

@@ -99,10 +99,14 @@ def write(path, records):
 
 
 def update(path, records):
-    """Write the records as `write` does, beside those of other cases that the file has."""
+    """Write the records as `write` does, beside those of other cases and systems that the file has."""
+
+    def measured(record):
+        return record.get("case"), record.get("system")
+
     if path and Path(path).exists():
-        cases = {record.get("case") for record in records}
-        records = [record for record in read(path) if record.get("case") not in cases] + records
+        new = set(map(measured, records))
+        records = [record for record in read(path) if measured(record) not in new] + records
     write(path, records)
 
 

@@ -193,13 +193,12 @@ def _outcome(case, folder):
 
 def _reason(message, folder):
     """What a traceback or a message ends or begins with, in a line without the folder of the run."""
-    lines = [line.strip().removeprefix("E   ") for line in message.splitlines() if line.strip()]
+    lines = [line.strip().removeprefix("E   ") for line in message.splitlines() if line.strip()] or ["no message"]
     names = [line.partition(":")[0].rpartition(".")[2] for line in lines]
-    errors = [at for at, name in enumerate(names) if name.endswith(("Error", "Exception"))]
-    at = errors[-1] if errors else 0
+    last = max((at for at, name in enumerate(names) if name.endswith(("Error", "Exception"))), default=0)
     # NumPy's begin with an empty line, and say what differs in the next.
-    line = " ".join(lines[at:] if lines[at:] and lines[at].endswith("Error:") else lines[at : at + 1]) or "no message"
-    line = line.replace(f"{folder}/", "")
+    end = None if lines[last].endswith("Error:") else last + 1
+    line = " ".join(lines[last:end]).replace(f"{folder}/", "")
     return line if len(line) <= 160 else line[:157] + "..."
 
 

@@ -239,7 +239,7 @@ def _differentiate_by_reference(lane, ndims):
     def rule(primals, tangents, *, profiles, bounds, **params):
         function = _primitive.on_lanes(partial(lane, profiles, bounds), ndims, sequential=False)
         tangents = tuple(
-            ad.instantiate_zeros(dx) if jnp.issubdtype(x.dtype, jnp.inexact) else np.zeros(x.shape, jax.dtypes.float0)
+            ad.instantiate_zeros(dx) if jnp.issubdtype(x.dtype, jnp.inexact) else _primitive.no_tangent(x)
             for x, dx in zip(primals, tangents, strict=True)
         )
         return jax.jvp(function, tuple(primals), tangents)

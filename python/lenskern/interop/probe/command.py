@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["add_arguments", "keep", "run"]
+__all__ = ["add_arguments", "run"]
 
 _CHILD = "LENSKERN_PROBE_CHILD"
 
@@ -64,26 +64,12 @@ def run(arguments):
     report = probe.probe(analysis, model, vectors, **options)
     print(probe.text(report))
     if arguments.json:
+        from ...bench.report import update
+
         size = ", as large as real data" if arguments.full else ", small"
         label = arguments.example + size if arguments.example else Path(arguments.target).name
-        keep(arguments.json, probe.records(report, label, arguments.solver))
+        update(arguments.json, probe.records(report, label, arguments.solver))
     return 0
-
-
-def keep(path, records):
-    """Write records beside those that a file has of other likelihoods and solvers.
-
-    Parameters
-    ----------
-    path : str
-    records : list of dict
-        Of one likelihood and one solver.
-    """
-    from ...bench.report import read, write
-
-    new = {(r["case"], r["system"]) for r in records}
-    old = read(path) if Path(path).exists() else []
-    write(path, [r for r in old if (r["case"], r["system"]) not in new] + records)
 
 
 def _in_child(arguments):
