@@ -31,15 +31,20 @@ class ActiveSet {
 
   // From the set in `free`: solve, exchange the violators, again, as long as they are few (at most `patience` in the
   // first pass) and become fewer quickly. True when none is left and the KKT conditions hold to the tolerance;
-  // `settled` when none is left, and it is rounding that stands in the way.
-  bool finish(int most, double patience, Crew::Worker& worker) {
+  // `settled` when none is left, and it is rounding that stands in the way. `mu` is the complementarity that the set is
+  // from.
+  bool finish(int most, double patience, Crew::Worker& worker, double mu = HUGE_VAL) {
+    // A set is wrong more often than its factor is bad: a better one where sets are decided, or for the second failure
+    // of a float64 one.
+    const auto exactly = [&] {
+      return (sizeof(T) == 4 ? mu < nnls::kDecided : ++failures_ > 1) && begin_exact(S_.h(), worker);
+    };
     for (int pass = 0; pass < most; ++pass) {
       ++passes;
-      // A set is wrong more often than its factor is bad: float64 factors only for the second failure.
-      if (!begin_fast(S_.h(), worker) && (++failures_ == 1 || !begin_exact(S_.h(), worker))) return false;
+      if (!begin_fast(S_.h(), worker) && !exactly()) return false;
       int wrong = violators(nnls::kCoarse, nnls::kCoarse);
       if (wrong <= nnls::kDoubtful) {
-        if (!polish(nnls::kRounding)) return false;
+        if (!polish(nnls::kRounding) && (exact_ || !exactly() || !polish(nnls::kRounding))) return false;
         wrong = violators(nnls::kNegative, tol_);
         settled = wrong == 0;
         if (settled) return certify();
@@ -118,11 +123,11 @@ class ActiveSet {
     }
     b_max_ = largest_on_free(b), wv_ = 1, steps_ = 0;
     exact_ = static_cast<const void*>(&factor) == &factors_.exact;
-    return polish(nnls::kCoarse);
+    return polish(nnls::kCoarse, nnls::kCoarseSteps);
   }
-  bool polish(double relative) {
+  bool polish(double relative, int most = nnls::kPolishSteps) {
     while (largest_on_free(w) > relative * b_max_) {
-      if (steps_ == nnls::kPolishSteps) return false;
+      if (steps_ == most) return false;
       for (int i = 0; i < n_; ++i) Sp_[i] = free[i] ? w[i] : 0;  // a kept factor may be that of a larger set
       if (exact_) {
         factors_.exact.solve(Sp_, v_);

@@ -85,9 +85,11 @@ class Crossover {
         before[i] = active.free[i];
       }
       const bool last = stalled || iterations == options_.max_iter;
-      if (untried > 0 && (last || nnls::ready<T>(n, changed, undecided, dot(point.x, point.z, n) / n, first))) {
+      const bool fresh = !resumed || iterations > 0;  // float32 factors ended with a try of what they left
+      const double mu = dot(point.x, point.z, n) / n;
+      if (untried > 0 && (last || (fresh && nnls::ready<T>(n, changed, undecided, mu, first)))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
-        if (active.finish(nnls::kPasses, nnls::patience(n), worker_)) return nnls::kCertified;
+        if (active.finish(nnls::kPasses, nnls::patience(n), worker_, mu)) return nnls::kCertified;
         if (active.settled) return leave(point, n);
       }
       if (last) break;

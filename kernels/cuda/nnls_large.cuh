@@ -33,7 +33,7 @@ class Crossover {
     const nnls::Status status = search(x0, options_.max_iter);
     if (status != nnls::kStalled) return status;
     factors_.single = false;
-    active_.failures = 0, active_.settled = false;
+    active_.settled = false;
     return search(x0, options_.max_iter - iterations);
   }
 
@@ -73,9 +73,10 @@ class Crossover {
       const bool ready = factors_.single ? nnls::ready<float>(n, changed, undecided, mu, first)
                                          : nnls::ready<double>(n, changed, undecided, mu, first);
       const bool last = stalled || iteration == max_iter;
-      if (sums[1] > 0 && (last || ready)) {
+      const bool fresh = factors_.single || iteration > 0;  // float32 factors ended with a try of what they left
+      if (sums[1] > 0 && (last || (fresh && ready))) {
         group.each([&](int i) { active_.tried[i] = active_.free[i]; });
-        if (active_.finish(nnls::patience(n))) return nnls::kCertified;
+        if (active_.finish(nnls::patience(n), mu)) return nnls::kCertified;
         if (active_.settled) return nnls::kStalled;
       }
       if (last) break;

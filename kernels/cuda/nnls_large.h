@@ -10,7 +10,7 @@ namespace lenskern::cuda::large {
 // A group of blocks solves a lane; entries are dealt out in chunks, matrices in tiles. The number of groups bounds the
 // scratch memory of large batches.
 constexpr int kTile = 64, kChunk = 16, kMostGroups = 64, kMostEntries = 4096;
-constexpr int kVectors = 19, kReduced = 4;  // vectors of a lane, and numbers that are reduced at a time
+constexpr int kVectors = 20, kReduced = 4;  // vectors of a lane, and numbers that are reduced at a time
 
 struct Layout {
   explicit LENSKERN_MEMBER Layout(int64_t n)

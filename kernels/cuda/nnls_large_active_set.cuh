@@ -24,21 +24,20 @@ class ActiveSet {
   bool *free, *before, *tried;  // the set F of entries that may be positive; and two earlier ones
   double *y, *w;                // the answer on F, zero outside; the gradient S y - h
   int passes = 0;               // solves so far
-  int failures = 0;             // of float32 factors
   double residual = 0;          // of the last certificate
   bool settled = false;
 
   // From the set in `free`: solve, exchange the violators, again, as long as they are few (at most `patience` in the
   // first pass) and become fewer quickly. True when none is left and the KKT conditions hold to the tolerance;
-  // `settled` when none is left, and it is rounding that stands in the way.
-  __device__ LENSKERN_NOINLINE bool finish(double patience) {
+  // `settled` when none is left, and it is rounding that stands in the way. `mu` is the complementarity that the set is
+  // from.
+  __device__ LENSKERN_NOINLINE bool finish(double patience, double mu = HUGE_VAL) {
     for (int pass = 0; pass < nnls::kPasses; ++pass) {
       ++passes;
-      // A set is wrong more often than its factor is bad: float64 factors only for the second failure.
-      if (!begin(0, false) && (++failures == 1 || !begin(nnls::kExactShift, true))) return false;
+      if (!begin(0, false) && !begin_exact(mu)) return false;
       int wrong = violators(nnls::kCoarse, nnls::kCoarse);
       if (wrong <= nnls::kDoubtful) {
-        if (!polish(nnls::kRounding)) return false;
+        if (!polish(nnls::kRounding) && (exact_ || !begin_exact(mu) || !polish(nnls::kRounding))) return false;
         wrong = violators(nnls::kNegative, tol_);
         settled = wrong == 0;
         if (settled) return certify();
@@ -75,17 +74,23 @@ class ActiveSet {
     return over_all(Plus<double>(), [&](int i) { return free[i] ? u[i] * v[i] : 0; });
   }
 
+  // A set is wrong more often than its factor is bad: a better one where sets are decided, or for the second failure of
+  // a float64 one.
+  __device__ bool begin_exact(double mu) {
+    return (factors_.single ? mu < nnls::kDecided : ++failures_ > 1) && begin(nnls::kExactShift, true);
+  }
   // Preconditioned conjugate gradients in float64, begun coarsely here and continued by polish(). Their residual is
   // kept on all entries: it is the gradient too.
   __device__ bool begin(double shift, bool exact) {
+    exact_ = exact;
     if (!factors_.set(free, shift, exact)) return false;
     group_.each([&](int i) { y[i] = p_[i] = v_[i] = 0, w[i] = -S_.h[i]; });
     h_max_ = largest_on_free(S_.h), wv_ = 1, steps_ = 0;
-    return polish(nnls::kCoarse);
+    return polish(nnls::kCoarse, nnls::kCoarseSteps);
   }
-  __device__ LENSKERN_NOINLINE bool polish(double relative) {
+  __device__ LENSKERN_NOINLINE bool polish(double relative, int most = nnls::kPolishSteps) {
     while (largest_on_free(w) > relative * h_max_) {
-      if (steps_ == nnls::kPolishSteps) return false;
+      if (steps_ == most) return false;
       group_.each([&](int i) { Sp_[i] = free[i] ? w[i] : 0; });
       factors_.solve(Sp_, v_);
       const double next = dot_on_free(w, v_), beta = steps_ == 0 ? 0 : next / wv_;
@@ -128,6 +133,8 @@ class ActiveSet {
   double *p_, *Sp_, *v_;
   double h_max_ = 0, wv_ = 1;  // of the conjugate gradients under way
   int steps_ = 0;
+  int failures_ = 0;  // of float64 factors
+  bool exact_ = false;
 };
 
 }  // namespace lenskern::cuda::large

@@ -5,14 +5,14 @@
 
 namespace lenskern::cuda::large {
 
-// Every block has the same scalars, and of the vectors its own entries.
+// Every block has the same scalars, and of the vectors its own entries. g_ is S x - h between iterations.
 template <class D>
 class InteriorPoint {
  public:
-  static constexpr int kVectors = 9;
+  static constexpr int kVectors = 10;
 
   __device__ InteriorPoint(Problem<D>& S, Factors<D>& factors, Vectors& vectors) : S_(S), factors_(factors) {
-    for (double** v : {&x, &z, &g_, &dx_, &dz_, &tx_, &tz_, &c_, &right_}) *v = vectors.take();
+    for (double** v : {&x, &z, &g_, &dx_, &dz_, &tx_, &tz_, &c_, &right_, &Sdx_}) *v = vectors.take();
   }
 
   double *x, *z;  // the iterate, both positive
@@ -42,36 +42,41 @@ class InteriorPoint {
     group.reduce(sums, Plus<double>(), [&](int i, double(&parts)[2]) { parts[0] = x[i], parts[1] = fabs(g_[i]); });
     const double shift_x = nnls::into_interior(sums[0] / group.n), shift_z = nnls::into_interior(sums[1] / group.n);
     group.each([&](int i) { x[i] += shift_x, z[i] = (g_[i] > 0 ? g_[i] : 0) + shift_z; });
+    gradient();
   }
 
   // From where float32 factors have ended, and may have lost more of the gradient's equation than the products x z allow.
   __device__ LENSKERN_NOINLINE void resume() {
     gradient();
-    const double missing = lost();
+    const double missing = sum([&](int i) { return fabs(x[i] * (g_[i] - z[i])); }) / S_.group.n;
     S_.group.each([&](int i) {
       const double up = sqrt(nnls::shortfall(x[i], z[i], missing));
       x[i] *= up, z[i] *= up;
     });
+    gradient();
   }
 
   // One iteration from complementarity mu; false where there is no more progress in the precision of the factor.
   __device__ LENSKERN_NOINLINE bool step(double mu) {
     Group& group = S_.group;
     const int n = group.n;
-    gradient();
-    const double lost = this->lost();
     group.each([&](int i) { dx_[i] = z[i] / x[i]; });
     if (!factors_.set_all(dx_)) return false;
+    const bool coarse = refined_ >= nnls::kCoarseFactor;
 
     group.each([&](int i) { c_[i] = -x[i] * z[i]; });
     double a = newton(dx_, dz_);
+    if (coarse) {
+      refine(nnls::kPredicted * mu);
+      a = longest(dx_, dz_);
+    }
     const double after = sum([&](int i) { return (x[i] + a * dx_[i]) * (z[i] + a * dz_[i]); });
     const double target = nnls::mehrotra_centre(after / n / mu, mu);
 
     group.each([&](int i) { c_[i] = nnls::mehrotra_target(x[i], z[i], dx_[i], dz_[i], target); });
     a = newton(dx_, dz_);
 
-    for (int k = 0; k < (factors_.single ? kCorrectors : 0); ++k) {
+    for (int k = 0; k < (factors_.single && !coarse ? kCorrectors : 0); ++k) {
       const double ahead = 1.08 * a + 0.08 < 1 ? 1.08 * a + 0.08 : 1;
       group.each([&](int i) {
         c_[i] += nnls::gondzio_correction((x[i] + ahead * dx_[i]) * (z[i] + ahead * dz_[i]), target);
@@ -82,10 +87,18 @@ class InteriorPoint {
       swap(dx_, tx_);
       swap(dz_, tz_);
     }
+    if (factors_.single) {
+      if (!(refine(nnls::kRefined * mu) <= nnls::kUnrefined * mu)) return false;
+      if (refined_ > 0) a = longest(dx_, dz_);
+    }
     a *= nnls::step_share(mu);
-    if (!(a > nnls::kShortestStep) || (factors_.single && nnls::is_lost(a, lost, expected_, mu))) return false;
-    expected_ = (1 - a) * lost;
+    if (!(a > nnls::kShortestStep)) return false;
     group.each([&](int i) { x[i] += a * dx_[i], z[i] += a * dz_[i]; });
+    if (factors_.single) {
+      group.each([&](int i) { g_[i] += a * Sdx_[i]; });
+    } else {
+      gradient();
+    }
     return true;
   }
 
@@ -102,31 +115,61 @@ class InteriorPoint {
     S_.group.reduce(total, Plus<double>(), [&](int i, double(&parts)[1]) { parts[0] = value(i); });
     return total[0];
   }
-  // What there is of the gradient's equation: the mean of |x (S x - h - z)|.
-  __device__ double lost() {
-    return sum([&](int i) { return fabs(x[i] * (g_[i] - z[i])); }) / S_.group.n;
-  }
   __device__ void gradient() {
     S_.multiply(x, g_);
     S_.group.each([&](int i) { g_[i] -= S_.h[i]; });
   }
-  // The direction for complementarity targets c_, and the longest step along it, of at most 1, that keeps both parts
-  // non-negative.
+  // The direction for complementarity targets c_, and the longest step along it.
   __device__ LENSKERN_NOINLINE double newton(double* dx, double* dz) {
     S_.group.each([&](int i) { right_[i] = nnls::newton_right_side(g_[i] - z[i], c_[i], x[i]); });
     factors_.solve(right_, dx);
+    S_.group.each([&](int i) { dz[i] = nnls::newton_dual(c_[i], x[i], z[i], dx[i]); });
+    return longest(dx, dz);
+  }
+  // Longest step of at most 1 that keeps both parts non-negative.
+  __device__ LENSKERN_NOINLINE double longest(const double* dx, const double* dz) {
     double top[1];
     S_.group.reduce(top, Largest(), [&](int i, double(&parts)[1]) {
-      dz[i] = nnls::newton_dual(c_[i], x[i], z[i], dx[i]);
       parts[0] = Largest()(nnls::blocking(x[i], dx[i]), nnls::blocking(z[i], dz[i]));
     });
     return 1 / Largest()(top[0], 1.0);
   }
+  // Conjugate gradients, with the factor as preconditioner, until the direction at dx_ misses its equation by `goal` at
+  // most in the mean of x times the error. Returns what it misses it by, and sets Sdx_ to S dx and refined_ to the
+  // steps.
+  __device__ LENSKERN_NOINLINE double refine(double goal) {
+    Group& group = S_.group;
+    S_.multiply(dx_, Sdx_);
+    group.each([&](int i) {
+      c_[i] = x[i] * dz_[i] + z[i] * dx_[i];  // a corrector in c_ may have been rejected
+      right_[i] = nnls::newton_right_side(g_[i] - z[i], c_[i], x[i]) - Sdx_[i] - z[i] / x[i] * dx_[i];
+    });
+    double missing = 0, last = 1;
+    for (refined_ = 0;; ++refined_) {
+      missing = sum([&](int i) { return fabs(x[i] * right_[i]); }) / group.n;
+      if (missing <= nnls::refine_goal(goal, refined_) || refined_ == nnls::kRefineSteps) break;
+      factors_.solve(right_, tz_);
+      const double next = sum([&](int i) { return right_[i] * tz_[i]; }), beta = refined_ == 0 ? 0 : next / last;
+      group.each([&](int i) { tx_[i] = tz_[i] + (beta == 0 ? 0 : beta * tx_[i]); });
+      S_.multiply(tx_, tz_);
+      const double curvature = sum([&](int i) { return tx_[i] * (tz_[i] + z[i] / x[i] * tx_[i]); });
+      if (!(next > 0) || !(curvature > 0)) break;
+      const double a = next / curvature;
+      group.each([&](int i) {
+        dx_[i] += a * tx_[i], Sdx_[i] += a * tz_[i], right_[i] -= a * (tz_[i] + z[i] / x[i] * tx_[i]);
+      });
+      last = next;
+    }
+    if (refined_ > 0) {
+      group.each([&](int i) { dz_[i] = nnls::newton_dual(c_[i], x[i], z[i], dx_[i]); });
+    }
+    return missing;
+  }
 
   Problem<D>& S_;
   Factors<D>& factors_;
-  double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_;
-  double expected_ = HUGE_VAL;  // of the mean of |x (S x - h - z)|
+  double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_, *Sdx_;
+  int refined_ = 0;  // steps that made the last direction exact
 };
 
 }  // namespace lenskern::cuda::large

@@ -191,11 +191,11 @@ class Search : public Team {
     }
     y_ = p_ = 0, w_ = -h_;
     h_top_ = largest(free_ ? fabs(h_) : 0), wv_ = 1, steps_ = 0;
-    return polish(nnls::kCoarse);
+    return polish(nnls::kCoarse, nnls::kCoarseSteps);
   }
-  __device__ bool polish(double relative) {
+  __device__ bool polish(double relative, int most = nnls::kPolishSteps) {
     while (largest(free_ ? fabs(w_) : 0) > relative * h_top_) {
-      if (steps_ == nnls::kPolishSteps) return false;
+      if (steps_ == most) return false;
       const double v = solve(n_, m_, free_, w_);
       const double next = sum(free_ ? w_ * v : 0), beta = steps_ == 0 ? 0 : next / wv_;
       p_ = free_ ? beta * p_ - v : 0;

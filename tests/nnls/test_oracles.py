@@ -8,6 +8,7 @@ import pytest
 import scipy.optimize
 
 from lenskern import nnls
+from lenskern.bench import problems
 
 
 def test_scipy(backend):
@@ -48,6 +49,17 @@ def test_real_systems_of_gaussians_float32(mge_system, backend):
 def test_real_systems_with_a_mesh(large_system, backend, available):
     found = check(large_system, available(backend))
     assert found.iterations <= 12
+
+
+@pytest.mark.parametrize("backend", ["cpp", "cuda"], indirect=True)
+def test_gaussians_that_are_nearly_the_same(backend):
+    """A model that fits to the noise: float32 factors, of which the interior point makes more than they have."""
+    system = problems.inversion("mge", 1, gaussians=66, style="truth")
+    found = nnls.solution(system.Q, system.q, backend=backend)
+    wanted = nnls.solution(system.Q, system.q, backend="reference")
+    assert found.certified and wanted.certified
+    np.testing.assert_allclose(system.Q @ found.x, system.Q @ wanted.x, rtol=0, atol=1e-10 * np.abs(system.q).max())
+    assert found.iterations <= 16
 
 
 def test_guess_from_the_solution_needs_no_interior_point(mge_system, backend):

@@ -71,7 +71,8 @@ constexpr double kShortestStep = 1e-8;     // of the interior point; a shorter o
 constexpr int kPasses = 8;                 // of one try to end exactly
 constexpr int kPolishSteps = 16;           // of conjugate gradients on an active set
 constexpr int kDoubtful = 3;               // violators; so few may be due to the coarse solve
-constexpr double kCoarse = 1e-6, kRounding = 1e-14;  // residuals of solves on an active set, of the largest right side
+constexpr int kCoarseSteps = 6;            // of these, for the coarse solve
+constexpr double kCoarse = 1e-7, kRounding = 1e-14;  // residuals of solves on an active set, of the largest right side
 constexpr double kLargestExtra = 1e30;     // on the diagonal
 constexpr double kExactShift = 1e-12;      // makes a good preconditioner of a singular matrix too
 
@@ -119,6 +120,9 @@ LENSKERN_INLINE bool ready(int n, int changed, int undecided, double mu, double 
   const bool steady = changed <= few(n) || sizeof(T) == 8, far = mu <= 1e-5 * start || sizeof(T) == 8;
   return (far && (undecided <= 0.025 * n || (steady && undecided <= 0.04 * n + 10))) || mu < 1e-13;
 }
+// Complementarity at which nothing is left to decide: a float32 factor that fails on an active set is at fault, not the
+// set.
+constexpr double kDecided = 1e-15;
 // Violators that the first pass may exchange, from a starting point and from the interior point; and a later one.
 LENSKERN_INLINE double warm_patience(int n) { return 10 * few(n); }
 LENSKERN_INLINE double patience(int n) { return 5 * few(n) + 3; }
@@ -136,12 +140,14 @@ LENSKERN_INLINE double kkt_violation(double y, double w) { return y > 0 ? (w < 0
 // How far the first point is moved into the interior, from the mean size of its entries.
 LENSKERN_INLINE double into_interior(double mean) { return 0.5 * (mean > 1e-8 ? mean : 1e-8); }
 
-// Whether float32 factors will not make it: what they leave of the gradient's equation, `lost`, the mean of
-// |x (S x - h - z)|, is not what the step before should have left, `expected`, and either above mu or, beside a short step
-// of length a, not small beside mu.
-LENSKERN_INLINE bool is_lost(double a, double lost, double expected, double mu) {
-  return lost > 2 * expected && (lost > mu || (a < 0.1 && lost > 0.03 * mu));
-}
+// Directions of the interior point from float32 factors, refined in float64 by conjugate gradients: what they may miss
+// of their equation, in the mean of x times the error and of complementarity mu, as predictor and as the step that is
+// taken; and with more than which float32 factors will not make it. A factor that takes so many steps is coarse: what
+// it misses may be all in a few entries, so that less is asked for; the next predictor is refined too, for its
+// second-order term, and correctors, which are not, are left out.
+constexpr double kPredicted = 0.1, kRefined = 1e-2, kUnrefined = 0.5;
+constexpr int kRefineSteps = 12, kCoarseFactor = 2;
+LENSKERN_INLINE double refine_goal(double goal, int steps) { return steps < kCoarseFactor ? goal : 1e-3 * goal; }
 
 // By how much a product x z falls short of what a search needs to go on from a point where so much is lost.
 LENSKERN_INLINE double shortfall(double x, double z, double lost) { return lost > x * z ? lost / (x * z) : 1; }
