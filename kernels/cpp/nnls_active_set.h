@@ -78,8 +78,8 @@ class ActiveSet {
 
   // Whether y = 0 is certified; becomes the answer either way.
   bool accept_zero() {
-    for (int i = 0; i < n_; ++i) y[i] = 0;
-    return certify();
+    for (int i = 0; i < n_; ++i) y[i] = 0, w[i] = -S_.h()[i];
+    return judge();
   }
   // Whether a y >= 0 from elsewhere, zero but where it is free, is certified; becomes the answer either way.
   bool accept(const double* from, const bool* is_free) {
@@ -101,7 +101,7 @@ class ActiveSet {
 
   bool begin_fast(const double* b, Crew::Worker& worker) { return begin(factors_.fast, 0, b, worker); }
   bool begin_exact(const double* b, Crew::Worker& worker) {
-    return factors_.exact.load(S_, worker) && begin(factors_.exact, nnls::kExactShift, b, worker);
+    return factors_.exact.load(S_) && begin(factors_.exact, nnls::kExactShift, b, worker);
   }
 
   template <class P>
@@ -161,9 +161,13 @@ class ActiveSet {
   bool certify() {
     for (int i = 0; i < n_; ++i) y[i] = y[i] > 0 ? y[i] : 0;
     S_.multiply(y, w);
+    for (int i = 0; i < n_; ++i) w[i] -= S_.h()[i];
+    return judge();
+  }
+  // Whether y with its gradient w meets the KKT conditions.
+  bool judge() {
     residual = 0;
     for (int i = 0; i < n_; ++i) {
-      w[i] -= S_.h()[i];
       const double r = nnls::kkt_violation(y[i], w[i]);
       if (!(r <= residual)) residual = r;
     }

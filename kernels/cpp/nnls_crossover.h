@@ -24,7 +24,7 @@ class Crossover {
       outcome.status = nnls::kOutOfMemory;
       return outcome;
     }
-    Problem<D> problem;
+    Problem<D> problem(worker_);
     outcome.status = problem.load(lane.Q, lane.q, lane.n, factors_.pattern, workspace_);
     ActiveSet<D, T> active(problem, factors_, options_.tol, workspace_);
     if (outcome.status == nnls::kCertified) outcome.status = search(problem, lane.x0, active, outcome.iterations);
@@ -56,7 +56,7 @@ class Crossover {
     const int n = problem.size();
     if (active.accept_zero()) return nnls::kCertified;
     problem.arrange(factors_.pattern, workspace_);
-    if (!factors_.fast.load(problem, worker_)) return nnls::kOutOfMemory;
+    if (!factors_.fast.load(problem)) return nnls::kOutOfMemory;
     if (!factors_.fast.semidefinite(nnls::slack<D>(n), worker_)) return nnls::kNotPositiveDefinite;
     const bool resumed = sizeof(T) == 8 && point_ != nullptr;
     if (x0 != nullptr && !resumed) {
@@ -126,12 +126,12 @@ nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Fac
     return solved;
   };
   if (lane.factor != nullptr) {
-    Problem<D> problem;
+    Problem<D> problem(worker);
     if (!workspace.start(vectors, lane.n)) return nnls::kOutOfMemory;
     const nnls::Status status = problem.load_trusted(lane.Q, lane.b, lane.n, workspace);
     if (status == nnls::kCertified && solve(problem, true)) return status;
   }
-  Problem<D> problem;
+  Problem<D> problem(worker);
   if (!workspace.start(vectors, lane.n)) return nnls::kOutOfMemory;
   const nnls::Status status = problem.load(lane.Q, lane.b, lane.n, factors.pattern, workspace);
   if (status != nnls::kCertified) {
@@ -139,7 +139,7 @@ nnls::Status free_solve(const nnls::FreeLane<D>& lane, Workspace& workspace, Fac
     return status;
   }
   problem.arrange(factors.pattern, workspace);
-  if (!factors.fast.load(problem, worker)) return nnls::kOutOfMemory;
+  if (!factors.fast.load(problem)) return nnls::kOutOfMemory;
   return solve(problem, false) ? nnls::kCertified : nnls::kStalled;
 }
 

@@ -11,7 +11,7 @@ class Factor {
  public:
   // Packs all of S, for all that follows.
   template <class D>
-  bool load(const Problem<D>& S, Crew::Worker& worker) {
+  bool load(const Problem<D>& S) {
     n_ = S.size(), order_ = S.order(), first_ = S.first();
     const int64_t size = Panels<T>::size(n_), padded = Panels<T>::padded(n_);
     if (!all_.reserve<T>(size) || !factor_.reserve<T>(size) || !inverse_.reserve<T>(padded) ||
@@ -19,7 +19,7 @@ class Factor {
         !rank_.reserve<int>(n_ + 1)) {
       return false;
     }
-    S.pack(all_.get<T>(), worker);
+    S.pack(all_.get<T>());
     return true;
   }
 

@@ -15,7 +15,10 @@ namespace lenskern::LENSKERN_ISA {
 template <class D>
 class Problem {
  public:
-  static constexpr int kVectors = 5 + Ordering::kVectors;
+  static constexpr int kPieces = 8;  // of a product with a large matrix
+  static constexpr int kVectors = 5 + kPieces + Ordering::kVectors;
+
+  explicit Problem(Crew::Worker& worker) : worker_(worker) {}
 
   // Sets everything and says whether the problem can be solved.
   nnls::Status load(const D* Q, const D* q, int n, Pattern& pattern, Workspace& workspace) {
@@ -30,6 +33,7 @@ class Problem {
   nnls::Status load_trusted(const D* Q, const D* q, int n, Workspace& workspace) {
     Q_ = Q, n_ = n;
     scale_ = workspace.take<double>(n), h_ = workspace.take<double>(n), work_ = workspace.take<double>(n);
+    for (double*& piece : pieces_) piece = workspace.take<double>(n);
     nnls::Status status = nnls::kCertified;
     double top = 0;
     for (int i = 0; i < n; ++i) {
@@ -53,19 +57,27 @@ class Problem {
   // out = S v.
   void multiply(const double* v, double* out) const {
     ++products_;
-    for (int i = 0; i < n_; ++i) work_[i] = v[i] * scale_[i], out[i] = 0;
-    int i = 0;
+    for (int i = 0; i < n_; ++i) work_[i] = v[i] * scale_[i];
     if (n_ <= kInFirstCache) {
+      int i = 0;
+      for (int k = 0; k < n_; ++k) out[k] = 0;
       for (; i + 4 * W <= n_; i += 4 * W) columns<4>(i, work_, out);
       for (; i + W <= n_; i += W) columns<1>(i, work_, out);
       for (int j = 0; i < n_ && j < n_; ++j) {
         for (int k = i; k < n_; ++k) out[k] += Q_[j * n_ + k] * work_[j];
       }
-    } else {  // what counts is to read the lower triangle only, and once
-      for (; i + 4 <= n_; i += 4) rows<4>(i, work_, out);
-      for (; i < n_; ++i) rows<1>(i, work_, out);
+    } else if (n_ < kWorthSharing) {
+      triangle(0, n_, out);
+    } else {  // in as many pieces, of equal areas, whoever computes them: results are the same to the bit
+      const auto start = [&](int piece) { return static_cast<int>(n_ * std::sqrt(double(piece) / kPieces)) / 4 * 4; };
+      const auto end = [&](int piece) { return piece + 1 == kPieces ? n_ : start(piece + 1); };
+      worker_.parallel_for(kPieces, [&](int piece) { triangle(start(piece), end(piece), pieces_[piece]); });
+      for (int i = 0; i < n_; ++i) out[i] = 0;
+      for (int piece = 0; piece < kPieces; ++piece) {
+        for (int i = 0; i < end(piece); ++i) out[i] += pieces_[piece][i];
+      }
     }
-    for (i = 0; i < n_; ++i) out[i] *= scale_[i];
+    for (int i = 0; i < n_; ++i) out[i] *= scale_[i];
   }
   // Puts the entries in an order in which most of S is outside the envelope.
   void arrange(Pattern& pattern, Workspace& workspace) {
@@ -81,10 +93,10 @@ class Problem {
 
   // Packs all of S in the order above.
   template <class T>
-  void pack(T* panels, Crew::Worker& worker) const {
+  void pack(T* panels) const {
     constexpr int R = Panels<T>::rows;
     const int count = Panels<T>::count(n_);
-    worker.parallel_for(count, [&](int q) {  // columns of the square q, of every panel from q on
+    worker_.parallel_for(count, [&](int q) {  // columns of the square q, of every panel from q on
       for (int k = q * R; k < (q + 1) * R; ++k) {
         const int column = k < n_ ? order_[k] : 0;
         const D* row = Q_ + int64_t{column} * n_;
@@ -102,7 +114,7 @@ class Problem {
   }
 
  private:
-  static constexpr int kInFirstCache = 64;
+  static constexpr int kInFirstCache = 64, kWorthSharing = 512;
   static constexpr int kWorthArranging = 256;
   static constexpr double kDropped = 3e-8;  // what float32 would round away beside the unit diagonal
 
@@ -185,6 +197,13 @@ class Problem {
     for (int b = 0; b < B; ++b) store(out + i + b * W, sums[b]);
   }
 
+  // What rows first..last of the lower triangle, each read once, add to the product: entries 0..last of it.
+  void triangle(int first, int last, double* out) const {
+    for (int i = 0; i < last; ++i) out[i] = 0;
+    int i = first;
+    for (; i + 4 <= last; i += 4) rows<4>(i, work_, out);
+    for (; i < last; ++i) rows<1>(i, work_, out);
+  }
   // Rows i..i+B of the lower triangle, used as rows and as columns.
   template <int B>
   void rows(int i, const double* u, double* out) const {
@@ -214,12 +233,13 @@ class Problem {
     for (int b = 0; b < B; ++b) out[i + b] += dot[b] + sum<double>(sums[b]);
   }
 
+  Crew::Worker& worker_;
   const D* Q_ = nullptr;
   int n_ = 0;
   bool arranged_ = false;
   mutable int64_t products_ = 0;
   double unit_ = 1;
-  double *scale_ = nullptr, *h_ = nullptr, *work_ = nullptr;
+  double *scale_ = nullptr, *h_ = nullptr, *work_ = nullptr, *pieces_[kPieces];
   int *order_ = nullptr, *first_ = nullptr;
 };
 

@@ -51,8 +51,8 @@ class ActiveSet {
 
   // Whether y = 0 is certified; becomes the answer either way.
   __device__ bool accept_zero() {
-    group_.each([&](int i) { y[i] = 0; });
-    return certify();
+    group_.each([&](int i) { y[i] = 0, w[i] = -S_.h[i]; });
+    return judge();
   }
   // Whether a y >= 0 from elsewhere, zero but where it is free, is certified; becomes the answer either way.
   __device__ bool accept(const double* from, const bool* is_free) {
@@ -118,10 +118,12 @@ class ActiveSet {
   __device__ LENSKERN_NOINLINE bool certify() {
     group_.each([&](int i) { y[i] = y[i] > 0 ? y[i] : 0; });
     S_.multiply(y, w);
-    residual = over_all(Largest(), [&](int i) {
-      w[i] -= S_.h[i];
-      return nnls::kkt_violation(y[i], w[i]);
-    });
+    group_.each([&](int i) { w[i] -= S_.h[i]; });
+    return judge();
+  }
+  // Whether y with its gradient w meets the KKT conditions.
+  __device__ bool judge() {
+    residual = over_all(Largest(), [&](int i) { return nnls::kkt_violation(y[i], w[i]); });
     return residual <= tol_;
   }
 
