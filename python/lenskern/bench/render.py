@@ -26,7 +26,6 @@ from lenskern.interop.probe import table_of
 # Result files in the order of the page: (name, title, what renders it).
 PAGES = (
     ("nnls-stored", "Real inversions from PyAutoLens", nnls.text),
-    ("nnls-autoarray", "The same beside autoarray's certified active-set search", nnls.text),
     ("nnls", "Generated inversions", nnls.text),
     ("autolens", "Whole likelihoods of PyAutoLens", autolens.text),
     ("mapping", "Mapping matrices", mapping.text),
