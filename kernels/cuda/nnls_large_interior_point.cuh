@@ -47,6 +47,7 @@ class InteriorPoint {
 
   // From where float32 factors have ended, and may have lost more of the gradient's equation than the products x z allow.
   __device__ LENSKERN_NOINLINE void resume() {
+    refined_ = 0;
     gradient();
     const double missing = sum([&](int i) { return fabs(x[i] * (g_[i] - z[i])); }) / S_.group.n;
     S_.group.each([&](int i) {
