@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import itemgetter
 
 import jax
 import numpy as np
@@ -76,6 +77,19 @@ def test_several_threads_call_one_function(backend, make_systems):
         for i, results in enumerate(pool.map(call, range(8))):
             for found in results:
                 jax.tree.map(np.testing.assert_array_equal, found, wanted[i])
+
+
+def test_threads_share_a_large_lane_and_change_nothing(make_systems, available):
+    """Alone a lane has all threads, beside others one: products and factors are put together in the same order."""
+    available("cpp")
+    Q, q = make_systems(4, K=531, condition=1e8)
+    solve = partial(nnls.solution, backend="cpp")
+    together = jax.jit(jax.vmap(solve))(Q, q)
+    assert together.certified.all()
+    for i, lane in enumerate(zip(Q, q, strict=True)):
+        alone = jax.jit(solve)(*lane)
+        jax.tree.map(np.testing.assert_array_equal, alone, jax.tree.map(itemgetter(i), together))
+        np.testing.assert_allclose(Q[i] @ alone.x - q[i], alone.z, rtol=0, atol=1e-11 * np.abs(q[i]).max())
 
 
 def test_several_threads_make_their_first_call(make_systems, available):
