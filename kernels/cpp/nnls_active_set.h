@@ -33,18 +33,20 @@ class ActiveSet {
   // first pass) and become fewer quickly. True when none is left and the KKT conditions hold to the tolerance;
   // `settled` when none is left, and it is rounding that stands in the way. `mu` is the complementarity that the set is
   // from.
-  bool finish(int most, double patience, Crew::Worker& worker, double mu = HUGE_VAL) {
+  bool finish(double patience, Crew::Worker& worker, double mu = HUGE_VAL) {
+    settled = false;
     // A set is wrong more often than its factor is bad: a better one where sets are decided, or for the second failure
     // of a float64 one.
     const auto exactly = [&] {
       return (sizeof(T) == 4 ? mu < nnls::kDecided : ++failures_ > 1) && begin_exact(S_.h(), worker);
     };
-    for (int pass = 0; pass < most; ++pass) {
+    for (int pass = 0; pass < nnls::kPasses; ++pass) {
       ++passes;
       if (!begin_fast(S_.h(), worker) && !exactly()) return false;
       int wrong = violators(nnls::kCoarse, nnls::kCoarse);
       if (wrong <= nnls::kDoubtful) {
-        if (!polish(nnls::kRounding) && (exact_ || !exactly() || !polish(nnls::kRounding))) return false;
+        const bool best = sizeof(T) == 8 || exact_;
+        if (!polish(nnls::kRounding) && (best || !exactly() || !polish(nnls::kRounding))) return false;
         wrong = violators(nnls::kNegative, tol_);
         settled = wrong == 0;
         if (settled) return certify();

@@ -61,7 +61,7 @@ class Crossover {
     const bool resumed = sizeof(T) == 8 && point_ != nullptr;
     if (x0 != nullptr && !resumed) {
       for (int i = 0; i < n; ++i) active.free[i] = x0[i] > 0;
-      if (active.finish(nnls::kPasses, nnls::warm_patience(n), worker_)) return nnls::kCertified;
+      if (active.finish(nnls::warm_patience(n), worker_)) return nnls::kCertified;
     }
     InteriorPoint<D, T> point(problem, factors_.fast, workspace_);
     if (resumed) {
@@ -73,7 +73,7 @@ class Crossover {
     bool* before = workspace_.template take<bool>(n);
     bool* tried = workspace_.template take<bool>(n);
     for (int i = 0; i < n; ++i) before[i] = tried[i] = false;
-    bool stalled = false;
+    bool stalled = false, decided = false;
     for (iterations = 0;; ++iterations) {
       int changed = 0, untried = 0, undecided = 0;
       for (int i = 0; i < n; ++i) {
@@ -87,9 +87,12 @@ class Crossover {
       const bool last = stalled || iterations == options_.max_iter;
       const bool fresh = !resumed || iterations > 0;  // float32 factors ended with a try of what they left
       const double mu = dot(point.x, point.z, n) / n;
+      if (sizeof(T) == 4 && mu < nnls::kDecided && !decided) {
+        decided = true, untried = n;  // with a better factor now what has failed before
+      }
       if (untried > 0 && (last || (fresh && nnls::ready<T>(n, changed, undecided, mu, first)))) {
         for (int i = 0; i < n; ++i) tried[i] = active.free[i];
-        if (active.finish(nnls::kPasses, nnls::patience(n), worker_, mu)) return nnls::kCertified;
+        if (active.finish(nnls::patience(n), worker_, mu)) return nnls::kCertified;
         if (active.settled) return leave(point, n);
       }
       if (last) break;

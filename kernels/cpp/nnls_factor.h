@@ -176,7 +176,7 @@ class Factor {
   Buffer all_, factor_, inverse_, diagonal_, vector_, start_, rank_;
 };
 
-// The factors a worker holds: precision T by default, float64 where the polish stalls.
+// The factors a worker holds: precision T by default, float64 where those fail on an active set that is decided.
 template <class T>
 struct Factors {
   Pattern pattern;

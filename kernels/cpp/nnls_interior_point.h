@@ -91,11 +91,11 @@ class InteriorPoint {
       swap(dz_, tz_);
     }
     if (sizeof(T) == 4) {
-      if (!(refine(nnls::kRefined * mu) <= nnls::kUnrefined * mu)) return false;
+      if (!(refine(nnls::kRefined * mu) <= nnls::kMostMissed * mu)) return false;
       if (refined_ > 0) a = longest(dx_, dz_);
     }
     a *= nnls::step_share(mu);
-    if (!(a > nnls::kShortestStep)) return false;
+    if (!(a > nnls::kShortestStep) || !std::isfinite(dot(dx_, dz_, n_))) return false;
     for (int i = 0; i < n_; ++i) x[i] += a * dx_[i], z[i] += a * dz_[i];
     if (sizeof(T) == 4) {
       for (int i = 0; i < n_; ++i) g_[i] += a * Sdx_[i];
@@ -139,7 +139,7 @@ class InteriorPoint {
       if (missing <= nnls::refine_goal(goal, refined_) || refined_ == nnls::kRefineSteps) break;
       factor_.solve(right_, tz_);
       const double next = dot(right_, tz_, n_), beta = refined_ == 0 ? 0 : next / last;
-      for (int i = 0; i < n_; ++i) tx_[i] = tz_[i] + (beta == 0 ? 0 : beta * tx_[i]);
+      for (int i = 0; i < n_; ++i) tx_[i] = tz_[i] + (beta == 0 ? 0 : beta * tx_[i]);  // tx_ may hold anything at first
       S_.multiply(tx_, tz_);
       double curvature = 0;
       for (int i = 0; i < n_; ++i) curvature += tx_[i] * (tz_[i] + z[i] / x[i] * tx_[i]);
@@ -180,7 +180,7 @@ class InteriorPoint {
   const int n_;
   Factor<T>& factor_;
   double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_, *Sdx_;
-  int refined_ = 0;  // steps that made the last direction exact
+  int refined_ = 0;  // steps of conjugate gradients for the last direction
 };
 
 }  // namespace lenskern::LENSKERN_ISA

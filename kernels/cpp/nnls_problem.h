@@ -74,7 +74,7 @@ class Problem {
       worker_.parallel_for(kPieces, [&](int piece) { triangle(start(piece), end(piece), pieces_[piece]); });
       for (int i = 0; i < n_; ++i) out[i] = 0;
       for (int piece = 0; piece < kPieces; ++piece) {
-        for (int i = 0; i < end(piece); ++i) out[i] += pieces_[piece][i];
+        for (int i = 0, last = end(piece); i < last; ++i) out[i] += pieces_[piece][i];
       }
     }
     for (int i = 0; i < n_; ++i) out[i] *= scale_[i];

@@ -54,7 +54,7 @@ class Crossover {
     }
     factors_.single ? point_.start() : point_.resume();
     group.each([&](int i) { active_.before[i] = active_.tried[i] = false; });
-    bool stalled = false;
+    bool stalled = false, decided = false;
     double first = 0;
     for (int iteration = 0;; ++iteration, ++iterations) {
       double sums[4];  // changed, untried, undecided, complementarity
@@ -73,8 +73,11 @@ class Crossover {
       const bool ready = factors_.single ? nnls::ready<float>(n, changed, undecided, mu, first)
                                          : nnls::ready<double>(n, changed, undecided, mu, first);
       const bool last = stalled || iteration == max_iter;
+      // With a better factor now what has failed before.
+      const bool again = factors_.single && mu < nnls::kDecided && !decided;
+      decided = decided || again;
       const bool fresh = factors_.single || iteration > 0;  // float32 factors ended with a try of what they left
-      if (sums[1] > 0 && (last || (fresh && ready))) {
+      if ((sums[1] > 0 || again) && (last || (fresh && ready))) {
         group.each([&](int i) { active_.tried[i] = active_.free[i]; });
         if (active_.finish(nnls::patience(n), mu)) return nnls::kCertified;
         if (active_.settled) return nnls::kStalled;

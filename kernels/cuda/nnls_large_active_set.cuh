@@ -32,12 +32,14 @@ class ActiveSet {
   // `settled` when none is left, and it is rounding that stands in the way. `mu` is the complementarity that the set is
   // from.
   __device__ LENSKERN_NOINLINE bool finish(double patience, double mu = HUGE_VAL) {
+    settled = false;
     for (int pass = 0; pass < nnls::kPasses; ++pass) {
       ++passes;
       if (!begin(0, false) && !begin_exact(mu)) return false;
       int wrong = violators(nnls::kCoarse, nnls::kCoarse);
       if (wrong <= nnls::kDoubtful) {
-        if (!polish(nnls::kRounding) && (exact_ || !begin_exact(mu) || !polish(nnls::kRounding))) return false;
+        const bool best = !factors_.single || exact_;
+        if (!polish(nnls::kRounding) && (best || !begin_exact(mu) || !polish(nnls::kRounding))) return false;
         wrong = violators(nnls::kNegative, tol_);
         settled = wrong == 0;
         if (settled) return certify();

@@ -89,7 +89,7 @@ class InteriorPoint {
       swap(dz_, tz_);
     }
     if (factors_.single) {
-      if (!(refine(nnls::kRefined * mu) <= nnls::kUnrefined * mu)) return false;
+      if (!(refine(nnls::kRefined * mu) <= nnls::kMostMissed * mu)) return false;
       if (refined_ > 0) a = longest(dx_, dz_);
     }
     a *= nnls::step_share(mu);
@@ -151,7 +151,7 @@ class InteriorPoint {
       if (missing <= nnls::refine_goal(goal, refined_) || refined_ == nnls::kRefineSteps) break;
       factors_.solve(right_, tz_);
       const double next = sum([&](int i) { return right_[i] * tz_[i]; }), beta = refined_ == 0 ? 0 : next / last;
-      group.each([&](int i) { tx_[i] = tz_[i] + (beta == 0 ? 0 : beta * tx_[i]); });
+      group.each([&](int i) { tx_[i] = tz_[i] + (beta == 0 ? 0 : beta * tx_[i]); });  // anything at first
       S_.multiply(tx_, tz_);
       const double curvature = sum([&](int i) { return tx_[i] * (tz_[i] + z[i] / x[i] * tx_[i]); });
       if (!(next > 0) || !(curvature > 0)) break;
@@ -170,7 +170,7 @@ class InteriorPoint {
   Problem<D>& S_;
   Factors<D>& factors_;
   double *g_, *dx_, *dz_, *tx_, *tz_, *c_, *right_, *Sdx_;
-  int refined_ = 0;  // steps that made the last direction exact
+  int refined_ = 0;  // steps of conjugate gradients for the last direction
 };
 
 }  // namespace lenskern::cuda::large

@@ -162,6 +162,7 @@ class Search : public Team {
   // From the set in free_: solve, exchange the violators, again, as long as they are few and become fewer quickly.
   // True when none is left and the KKT conditions hold; settled_ when none is left and rounding stands in the way.
   __device__ bool finish(double patience) {
+    settled_ = false;
     for (int pass = 0; pass < nnls::kPasses; ++pass) {
       ++passes_;
       m_ = set_index(n_, free_);

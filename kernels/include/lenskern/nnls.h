@@ -32,7 +32,7 @@ struct Options {
 struct Outcome {
   int32_t status = kStalled;
   int32_t iterations = 0;  // interior-point iterations, one full-size factorisation each
-  int32_t passes = 0;      // solves on an active set, one reduced factorisation each
+  int32_t passes = 0;      // solves on an active set, one reduced factorisation each, or two
   double residual = 0;     // KKT residual of the answer in the scaled problem
   double single_flops = 0, double_flops = 0;
 };
@@ -140,12 +140,12 @@ LENSKERN_INLINE double kkt_violation(double y, double w) { return y > 0 ? (w < 0
 // How far the first point is moved into the interior, from the mean size of its entries.
 LENSKERN_INLINE double into_interior(double mean) { return 0.5 * (mean > 1e-8 ? mean : 1e-8); }
 
-// Directions of the interior point from float32 factors, refined in float64 by conjugate gradients: what they may miss
-// of their equation, in the mean of x times the error and of complementarity mu, as predictor and as the step that is
-// taken; and with more than which float32 factors will not make it. A factor that takes so many steps is coarse: what
-// it misses may be all in a few entries, so that less is asked for; the next predictor is refined too, for its
-// second-order term, and correctors, which are not, are left out.
-constexpr double kPredicted = 0.1, kRefined = 1e-2, kUnrefined = 0.5;
+// Directions of the interior point from float32 factors, refined in float64 by conjugate gradients. What a direction
+// misses of its equation, in the mean of x times the error, may be such a share of complementarity mu: of a predictor,
+// of the step that is taken, and at most, where float32 factors do not make it. A factor that takes kCoarseFactor steps
+// or more is coarse. What is missed may be all in a few entries then, so that a thousandth of that is allowed; the next
+// predictor is refined too, for its second-order term, and correctors, which are not, are left out.
+constexpr double kPredicted = 0.1, kRefined = 1e-2, kMostMissed = 0.5;
 constexpr int kRefineSteps = 12, kCoarseFactor = 2;
 LENSKERN_INLINE double refine_goal(double goal, int steps) { return steps < kCoarseFactor ? goal : 1e-3 * goal; }
 
