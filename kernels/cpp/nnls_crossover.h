@@ -96,7 +96,7 @@ class Crossover {
         if (active.settled) return leave(point, n);
       }
       if (last) break;
-      stalled = iterations == kPatience || !point.step(worker_);
+      stalled = iterations == kPatience || !point.step(mu, worker_);
     }
     if (active.accept(point.x, before)) return nnls::kCertified;
     return stalled ? leave(point, n) : nnls::kMaxIter;

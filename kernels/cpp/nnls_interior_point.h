@@ -60,9 +60,8 @@ class InteriorPoint {
     gradient();
   }
 
-  // One iteration; false where there is no more progress in the precision of the factor.
-  bool step(Crew::Worker& worker) {
-    const double mu = dot(x, z, n_) / n_;
+  // One iteration from complementarity mu; false where there is no more progress in the precision of the factor.
+  bool step(double mu, Crew::Worker& worker) {
     for (int i = 0; i < n_; ++i) dx_[i] = z[i] / x[i];
     if (!factor_.set_all(dx_, worker)) return false;
     const bool coarse = refined_ >= nnls::kCoarseFactor;
