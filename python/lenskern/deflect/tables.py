@@ -304,12 +304,26 @@ def _locate(tables, u):
     return l, segment, 2 * (s - segment) - 1
 
 
+def _derivative(tables):
+    """Matrix from Chebyshev coefficients of g to those of dg/d(ln u).
+
+    Coefficients of a function that is analytic within π/2 fall as ρ⁻ᵏ. Those that are below the rounding of the values
+    hold nothing else, of which a derivative would make k² times as much: they are left out.
+    """
+    ratio = math.pi / _span(tables)
+    ratio += math.hypot(ratio, 1)
+    resolved = -math.log(np.finfo(tables.values.dtype).eps) / math.log(ratio)
+    matrix = derivative(tables.values.shape[-1]) * (2 / _span(tables))
+    matrix[math.ceil(resolved) + 1 :] = 0
+    return matrix
+
+
 def _edge(tables, coefficients):
     """g and d(ln g)/d(ln u) at the lower end of the range, (T,) each."""
     n = tables.values.shape[-1]
     signs = (-1.0) ** np.arange(n)
     value = coefficients[..., 0, :] @ signs.astype(coefficients.dtype)
-    change = coefficients[..., 0, :] @ (derivative(n) @ signs * (2 / _span(tables))).astype(coefficients.dtype)
+    change = coefficients[..., 0, :] @ (_derivative(tables) @ signs).astype(coefficients.dtype)
     return value, change / jnp.where(value == 0, 1, value)
 
 
@@ -320,7 +334,7 @@ def _value_and_slope(tables, index, u):
     _, power = _edge(tables, coefficients)
     l, segment, t = _locate(tables, u)
     here = coefficients[index, segment]
-    slopes = coefficients @ (derivative(tables.values.shape[-1]) * (2 / _span(tables))).astype(coefficients.dtype)
+    slopes = coefficients @ _derivative(tables).astype(coefficients.dtype)
     value, slope = clenshaw(here, t), clenshaw(slopes[index, segment], t)
     low, high = jnp.minimum(l - tables.ln_u_min, 0), jnp.maximum(l - tables.ln_u_max, 0)
     value = value * jnp.exp(power[index] * low - high)
