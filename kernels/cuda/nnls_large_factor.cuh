@@ -161,15 +161,15 @@ class Factor {
       tell(i, i);
       subtract_square(C, L, operands_[0]);
     }
-    Fragment<T> inverse;
-    if (!invert_factor(C, inverse, pivots_)) {
+    Spread<T> tile = spread(C, reinterpret_cast<T*>(shared_.operands)), inverse;
+    if (!invert_factor(tile, inverse, pivots_)) {
       if (threadIdx.x == 0) release(failed(), signal_);
       return false;
     }
     T* out = slot(i, i);
     for (int a = 0; a < 4; ++a) {
       for (int b = 0; b < 4; ++b) {
-        const int r = Fragment<T>::row(a), c = Fragment<T>::column(b);
+        const int r = Spread<T>::row(a), c = Spread<T>::column(b);
         if (c <= r) out[r * kTile + c] = out[c * kTile + r] = inverse.of[a][b];
       }
     }
@@ -182,8 +182,8 @@ class Factor {
     Fragment<T> L;
     L.set([](int, int) { return T(0); });
     subtract(L, A, Tile<T>{slot(j, j), Part::kLower}, operands_);
-    for (int a = 0; a < 4; ++a) {
-      for (int b = 0; b < 4; ++b) L.of[a][b] = -L.of[a][b];
+    for (auto& row : L.of) {
+      for (T& v : row) v = -v;
     }
     return L;
   }

@@ -2,13 +2,16 @@
 #pragma once
 
 #include "lenskern/nnls.h"
-#include "nnls_large_tile.cuh"
+#include "nnls_large_pivots.cuh"
 
 namespace lenskern::cuda::large {
 
+// Two operands, or a tile of float64 numbers whose rows begin in different banks.
+constexpr int kRoom = kTile * (kTile + 1) * 8;
+
 // The shared memory of a block.
 struct Shared {
-  alignas(16) char operands[2 * kOperandBytes];  // of products of tiles; between them a vector, or a tile of Q
+  alignas(16) char operands[kRoom];  // of products of tiles; between them a vector, a tile, or one of Q
   Pivots<double> pivots;
   double sums[2][kWarps][kChunk], rows[2][kChunk], slots[kWarps];
   int heard[2];                              // what one thread read for all
@@ -16,7 +19,7 @@ struct Shared {
   uint16_t rank[kMostEntries / kChunk + 1];  // how many of them come before each chunk
 };
 static_assert(sizeof(Shared) <= kMostShared);
-static_assert(kMostEntries * sizeof(double) <= 2 * kOperandBytes);
+static_assert(kMostEntries * sizeof(double) <= kRoom && 2 * kOperandBytes <= kRoom);
 
 // The sums that sixteen columns get from sixteen classes of rows: of one chunk after the other, in turns at `sums`.
 __device__ inline void add_classes(double sum, double (&sums)[kWarps][kChunk]) {
@@ -110,7 +113,7 @@ struct Problem {
   // Finite, symmetric, and no 2 x 2 minor that is clearly negative?
   __device__ nnls::Status inspect() {
     constexpr int stride = kTile + 1;
-    static_assert(kTile * stride * sizeof(D) <= 2 * kOperandBytes);
+    static_assert(kTile * stride * sizeof(D) <= kRoom);
     D* upper = reinterpret_cast<D*>(shared.operands);
     const int n = group.n, tiles = (n + kTile - 1) / kTile, column = threadIdx.x % kTile;
     double gaps = 0, tops = 0, sums = 0;

@@ -1,18 +1,19 @@
-// Products of tiles, and the Cholesky factor of one with its inverse. A thread holds four by four numbers of a tile,
-// sixteen apart in both directions.
+// Products of tiles. A warp has 16 rows and 32 columns of a tile in its registers, as tensor cores take them.
 #pragma once
 
 #include "nnls_large_group.cuh"
+#include "tensor_cores.cuh"
 
 namespace lenskern::cuda::large {
-
-constexpr int kSide = kTile / 4;  // threads along an edge
-static_assert(kSide * kSide == kThreads);
 
 template <class T>
 struct alignas(16) Pack {
   static constexpr int size = 16 / sizeof(T);
   T of[size];
+};
+template <class T>
+struct alignas(2 * sizeof(T)) Pair {
+  T first, second;
 };
 
 // A tile of which some numbers count as zero: a diagonal tile holds the inverse of its factor, and its transpose above.
@@ -24,36 +25,58 @@ struct Tile {
   Part part;
 };
 
-// Columns of 64 rows, each of 256 bytes and 16 more, that threads sixteen bytes at a time read from different banks.
+// Columns of 64 rows, 256 bytes of each. The packs of a row change places with others, so that what eight threads read
+// or write at a time, two packs of four rows or four of two, is in different banks.
 template <class T>
 struct Operand {
-  static constexpr int depth = 256 / sizeof(T), stride = depth + Pack<T>::size, parts = kTile / depth;
-  T of[kTile * stride];
+  static constexpr int depth = 256 / sizeof(T), parts = kTile / depth;
+
+  __device__ static int place(int row, int k) {
+    constexpr int size = Pack<T>::size;
+    return row * depth + (k / size ^ (row & 1) << 2 ^ (row & 2)) * size + k % size;
+  }
+  __device__ const Pack<T>& pack(int row, int k) const { return *reinterpret_cast<const Pack<T>*>(of + place(row, k)); }
+  __device__ Pack<T>& pack(int row, int k) { return *reinterpret_cast<Pack<T>*>(of + place(row, k)); }
+
+  T of[kTile * depth];
 };
-constexpr int kOperandBytes = kTile * (256 + 16);
+constexpr int kOperandBytes = kTile * 256;
 static_assert(sizeof(Operand<float>) == kOperandBytes && sizeof(Operand<double>) == kOperandBytes);
 
+// What a thread has of a tile: rows row(a), columns column(b).
 template <class T>
 struct Fragment {
-  T of[4][4];
+  static constexpr int rows = 2, columns = 8;
+  T of[rows][columns];
 
-  __device__ static int row(int a) { return threadIdx.x / kSide + kSide * a; }
-  __device__ static int column(int b) { return threadIdx.x % kSide + kSide * b; }
+  // Of two warps that share a scheduler one has little to do below the diagonal where the other has much.
+  __device__ static int first_row() {
+    const int warp = threadIdx.x / kWarp;
+    return (warp - warp / 4) % 4 * 16;
+  }
+  __device__ static int first_column() { return threadIdx.x / kWarp / 4 * 32; }
+  __device__ static int row(int a) { return first_row() + threadIdx.x % kWarp / 4 + 8 * a; }
+  __device__ static int column(int b) { return first_column() + 8 * (b / 2) + 2 * (threadIdx.x % 4) + b % 2; }
 
   template <class Value>
   __device__ void set(Value value) {
 #pragma unroll
-    for (int a = 0; a < 4; ++a) {
+    for (int a = 0; a < rows; ++a) {
 #pragma unroll
-      for (int b = 0; b < 4; ++b) of[a][b] = value(row(a), column(b));
+      for (int b = 0; b < columns; ++b) of[a][b] = value(row(a), column(b));
+    }
+  }
+  // Visits pairs of neighbours in a row: the row, the first one's column, and both.
+  template <class Visit>
+  __device__ void each_pair(Visit visit) const {
+#pragma unroll
+    for (int a = 0; a < rows; ++a) {
+#pragma unroll
+      for (int b = 0; b < columns; b += 2) visit(row(a), column(b), Pair<T>{of[a][b], of[a][b + 1]});
     }
   }
   __device__ void store(T* tile) const {
-#pragma unroll
-    for (int a = 0; a < 4; ++a) {
-#pragma unroll
-      for (int b = 0; b < 4; ++b) tile[row(a) * kTile + column(b)] = of[a][b];
-    }
+    each_pair([&](int r, int c, Pair<T> pair) { *reinterpret_cast<Pair<T>*>(tile + r * kTile + c) = pair; });
   }
 };
 
@@ -72,41 +95,77 @@ __device__ inline void stage(Operand<T>& operand, int part, const Tile<T>& tile)
         pack.of[v] = kept ? pack.of[v] : T(0);
       }
     }
-    *reinterpret_cast<Pack<T>*>(operand.of + row * Operand<T>::stride + k) = pack;
+    operand.pack(row, k) = pack;
   }
 }
 template <class T>
 __device__ inline void stage(Operand<T>& operand, int part, const Fragment<T>& tile) {
+  tile.each_pair([&](int r, int c, Pair<T> pair) {
+    const int k = c - part * Operand<T>::depth;
+    if (k >= 0 && k < Operand<T>::depth) *reinterpret_cast<Pair<T>*>(operand.of + Operand<T>::place(r, k)) = pair;
+  });
+}
+
+// C -= A B' for what is staged; of a symmetric C no more than the lower triangle counts.
+template <bool kSymmetric, class T>
+__device__ inline void subtract_on_tensor_cores(T (&C)[2][8], const Operand<T>& A, const Operand<T>& B) {
+  using F = Fragment<T>;
+  const int group = threadIdx.x % kWarp / 4, quad = threadIdx.x % 4;
+  const int count = kSymmetric ? (F::first_row() + 16 - F::first_column()) / 8 : 4;  // eights of columns; more are four
+#pragma unroll 1
+  for (int k = Pack<T>::size * quad; k < Operand<T>::depth; k += 4 * Pack<T>::size) {
+    Pack<T> left[2], right[4];
 #pragma unroll
-  for (int a = 0; a < 4; ++a) {
+    for (int h = 0; h < 2; ++h) left[h] = A.pack(F::row(h), k);
 #pragma unroll
-    for (int b = 0; b < 4; ++b) {
-      const int k = Fragment<T>::column(b) - part * Operand<T>::depth;
-      if (k >= 0 && k < Operand<T>::depth) operand.of[Fragment<T>::row(a) * Operand<T>::stride + k] = tile.of[a][b];
+    for (int j = 0; j < 4; ++j) right[j] = B.pack(F::first_column() + 8 * j + group, k);
+    // Neighbours in a pack are the columns t and t + 4 of an instruction: in which order columns are added up is all one.
+#pragma unroll
+    for (int v = 0; v < Pack<T>::size; v += 2) {
+      T a[2][2], b[4][2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) a[h][half] = -left[h].of[v + half];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) b[j][half] = right[j].of[v + half];
+      }
+      multiply_add_exactly(C, a, b, count);
     }
   }
 }
-
-// C -= A B' for what is staged; of a symmetric C no more than the lower triangle counts. The place for tensor cores.
+// The same where there are none.
+template <class T>
+__device__ inline void subtract_by_threads(T (&C)[2][8], const Operand<T>& A, const Operand<T>& B) {
+  using F = Fragment<T>;
+#pragma unroll 1
+  for (int k = 0; k < Operand<T>::depth; k += Pack<T>::size) {
+    const Pack<T> left[2] = {A.pack(F::row(0), k), A.pack(F::row(1), k)};
+#pragma unroll
+    for (int b = 0; b < F::columns; ++b) {
+      const Pack<T> right = B.pack(F::column(b), k);
+#pragma unroll
+      for (int v = 0; v < Pack<T>::size; ++v) {
+#pragma unroll
+        for (int a = 0; a < F::rows; ++a) C[a][b] -= left[a].of[v] * right.of[v];
+      }
+    }
+  }
+}
 template <bool kSymmetric, class T>
 __device__ inline void subtract_staged(Fragment<T>& C, const Operand<T>& A, const Operand<T>& B) {
-  const T* left = A.of + threadIdx.x / kSide * Operand<T>::stride;
-  const T* right = B.of + threadIdx.x % kSide * Operand<T>::stride;
-#pragma unroll 2
-  for (int k = 0; k < Operand<T>::depth; k += Pack<T>::size) {
-    Pack<T> a[4], b[4];
+  if constexpr (!kTensorCores) {
+    subtract_by_threads(C.of, A, B);
+  } else if constexpr (sizeof(T) == 8) {
+    subtract_on_tensor_cores<kSymmetric>(C.of, A, B);
+  } else {
+    // Float32 sums are truncated on tensor cores: those of one product are small, and are added to C with rounding.
+    T change[2][8] = {};
+    subtract_on_tensor_cores<kSymmetric>(change, A, B);
 #pragma unroll
-    for (int u = 0; u < 4; ++u) {
-      a[u] = *reinterpret_cast<const Pack<T>*>(left + u * kSide * Operand<T>::stride + k);
-      b[u] = *reinterpret_cast<const Pack<T>*>(right + u * kSide * Operand<T>::stride + k);
-    }
+    for (int a = 0; a < 2; ++a) {
 #pragma unroll
-    for (int v = 0; v < Pack<T>::size; ++v) {
-#pragma unroll
-      for (int u = 0; u < 4; ++u) {
-#pragma unroll
-        for (int w = 0; w < (kSymmetric ? u + 1 : 4); ++w) C.of[u][w] -= a[u].of[v] * b[w].of[v];
-      }
+      for (int b = 0; b < 8; ++b) C.of[a][b] += change[a][b];
     }
   }
 }
@@ -135,64 +194,6 @@ __device__ inline void subtract_square(Fragment<T>& C, const Fragment<T>& A, Ope
     __syncthreads();
     subtract_staged<true>(C, operand, operand);
   }
-}
-
-// Room for a column of the tile that is factored and a row of its inverse, twice.
-template <class T>
-struct Pivots {
-  T column[2][kTile], row[2][kTile];
-};
-
-// The inverse of the Cholesky factor of A, of which the lower triangle is read and destroyed, by elimination in A and a
-// unit matrix beside it. One barrier a column. False at a pivot that is not positive.
-template <class T>
-__device__ inline bool invert_factor(Fragment<T>& A, Fragment<T>& inverse, Pivots<T>& pivots) {
-  using F = Fragment<T>;
-  inverse.set([](int r, int c) { return T(r == c); });
-  T own[4];  // pivots of this thread's rows
-  __syncthreads();
-#pragma unroll
-  for (int band = 0; band < 4; ++band) {
-#pragma unroll 1
-    for (int k = 0; k < kSide; ++k) {
-      T *column = pivots.column[k & 1], *row = pivots.row[k & 1];
-      if (threadIdx.x % kSide == k) {
-#pragma unroll
-        for (int a = band; a < 4; ++a) column[F::row(a)] = A.of[a][band];
-      }
-      if (threadIdx.x / kSide == k) {
-#pragma unroll
-        for (int b = 0; b <= band; ++b) row[F::column(b)] = inverse.of[band][b];
-      }
-      __syncthreads();
-      const T pivot = column[band * kSide + k];
-      if (!(pivot > T(0))) return false;
-      const T reciprocal = T(1) / pivot;
-      if (threadIdx.x / kSide == k) own[band] = pivot;
-      T right[4], top[4];
-#pragma unroll
-      for (int b = 0; b < 4; ++b) {
-        if (b >= band) right[b] = column[F::column(b)];
-        if (b <= band) top[b] = row[F::column(b)];
-      }
-#pragma unroll
-      for (int a = band; a < 4; ++a) {
-        const T factor = F::row(a) > band * kSide + k ? column[F::row(a)] * reciprocal : T(0);
-#pragma unroll
-        for (int b = 0; b < 4; ++b) {
-          if (b >= band && b <= a) A.of[a][b] -= factor * right[b];
-          if (b <= band) inverse.of[a][b] -= factor * top[b];
-        }
-      }
-    }
-  }
-#pragma unroll
-  for (int a = 0; a < 4; ++a) {
-    const T root = T(1) / sqrt(own[a]);
-#pragma unroll
-    for (int b = 0; b < 4; ++b) inverse.of[a][b] *= root;
-  }
-  return true;
 }
 
 }  // namespace lenskern::cuda::large

@@ -62,14 +62,17 @@ inline std::mutex one_at_a_time;                // launches, of whatever kernels
 
 // Calls read(thread -> value) once all threads of the warp or the block have put their value down. Where they come to
 // the next exchange all have read this one's.
-template <class Read>
-auto exchange(State where, uint64_t value, const Read& read) {
+template <class T, class Read>
+auto exchange(State where, const T& value, const Read& read) {
+  static_assert(sizeof(T) <= sizeof(Slot));
   const bool of_block = where == kAtBlock;
   Fiber& self = block().fiber(threadIdx.x);
   const int turn = self.turns[of_block] ^= 1, first = of_block ? 0 : threadIdx.x / kWarp * kWarp;
-  self.slots[of_block][turn] = value;
+  std::memcpy(&self.slots[of_block][turn], &value, sizeof(T));
   block().wait(where);
-  return read([&](int i) { return block().fiber(first + i).slots[of_block][turn]; });
+  return read([&](int i) -> const T& {
+    return *reinterpret_cast<const T*>(&block().fiber(first + i).slots[of_block][turn]);
+  });
 }
 
 }  // namespace emulation
@@ -88,12 +91,8 @@ inline int __syncthreads_or(bool predicate) { return __syncthreads_count(predica
 
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int offset) {
-  uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof(T));
-  bits = emulation::exchange(emulation::kAtWarp, bits,
+  return emulation::exchange(emulation::kAtWarp, value,
                              [&](const auto& slot) { return slot(threadIdx.x % emulation::kWarp ^ offset); });
-  std::memcpy(&value, &bits, sizeof(T));
-  return value;
 }
 
 inline unsigned __ballot_sync(unsigned, bool predicate) {
@@ -103,6 +102,41 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
     return votes;
   });
 }
+
+// C += A B' as tensor cores do it, but for the rounding of sums: what thread 4 g + t of a warp has is said beside the call.
+template <class T>
+void lenskern_emulated_multiply_add(T (&C)[2][8], const T (&a)[2][2], const T (&b)[4][2], int count) {
+  struct Registers {
+    T a[2][2], b[2][4];
+  } own;
+  for (int half = 0; half < 2; ++half) {
+    for (int h = 0; h < 2; ++h) own.a[h][half] = a[h][half];
+    for (int j = 0; j < 4; ++j) own.b[half][j] = b[j][half];
+  }
+  emulation::exchange(emulation::kAtWarp, own, [&](const auto& thread) {
+    const int g = threadIdx.x % emulation::kWarp / 4, t = threadIdx.x % 4;
+    for (int k = 0; k < 8; ++k) {
+      const T(&left)[2][2] = thread(4 * g + k % 4).a;
+      for (int odd = 0; odd < 2; ++odd) {
+        const T(&right)[4] = thread(4 * (2 * t + odd) + k % 4).b[k / 4];
+        for (int h = 0; h < 2; ++h) {
+          for (int j = 0; j < 4 && j < count; ++j) C[h][2 * j + odd] += left[h][k / 4] * right[j];
+        }
+      }
+    }
+    return 0;
+  });
+}
+
+template <class To, class From>
+To lenskern_emulated_bits(From value) {
+  To bits;
+  static_assert(sizeof(To) == sizeof(From));
+  std::memcpy(&bits, &value, sizeof(To));
+  return bits;
+}
+inline unsigned __float_as_uint(float value) { return lenskern_emulated_bits<unsigned>(value); }
+inline float __uint_as_float(unsigned bits) { return lenskern_emulated_bits<float>(bits); }
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 

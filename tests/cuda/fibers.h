@@ -81,10 +81,14 @@ struct Context {
   }
 };
 
+struct alignas(16) Slot {
+  char bytes[96];
+};
+
 struct Fiber {
   Context context;
   Shared<State> state;
-  uint64_t slots[2][2];  // what other threads of the warp and of the block read, by turns
+  Slot slots[2][2];  // what other threads of the warp and of the block read, by turns
   int turns[2];
   void* race_detector;
 };
