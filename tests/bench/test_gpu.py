@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lenskern.bench import report
-from lenskern.bench.gpu import ceilings, command, expected, parity, parts, race, results, summary
+from lenskern.bench.gpu import command, expected, parity, parts, programs, race, results, summary
 from lenskern.bench.gpu import nnls as gpu_nnls
 
 # Cases that fail in every way that a kernel can, each beside one that does not.
@@ -230,7 +230,27 @@ def test_what_is_absent_is_told_from_what_has_failed():
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
-def test_the_program_of_the_ceilings_compiles():
-    command = ["nvcc", "-std=c++17", "-arch=sm_90", "-ptx", str(ceilings.PROGRAM), "-o", "/dev/null"]
+@pytest.mark.parametrize("source", ["device.cu", "tiles.cu"])
+def test_programs_compile(source, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    command = ["nvcc", *programs.flags("sm_90"), "-ptx", str(programs.FOLDER / source), "-o", "/dev/null"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_tiles_that_lose_digits_are_wrong(monkeypatch, tmp_path):
+    program = tmp_path / "tiles"
+    found = {
+        "float32 on tensor cores": {"dtype": "float32", "step_s": 9e-7, "error": 3e-4},
+        "float64 by threads": {"dtype": "float64", "step_s": 4e-6, "error": 1e-16},
+        "float64 on tensor cores": {"dtype": "float64", "step_s": 2e-6, "error": float("inf")},
+    }
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(found)}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(programs, "build", lambda source, dry_run: program)
+    records = parity.cases(False)["tiles of large inversions"](race.Guard())
+    assert [r["status"] for r in records] == ["wrong", "right", "wrong"]
+    for r in records:
+        r |= {"part": "parity", "case": "tiles", "device": {"model": "NVIDIA H200"}}
+    row = next(line for line in summary.text(records).splitlines() if "products of tiles, float32" in line)
+    assert "900 ns" in row and "1 us" in row, row

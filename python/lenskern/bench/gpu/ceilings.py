@@ -1,18 +1,13 @@
 """What the device can do, which the others are judged by: products, factorisations, memory, launches and barriers."""
 
-import json
-import shutil
-import subprocess
 from functools import partial
-from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from lenskern.bench import report
-from lenskern.bench.gpu import race
+from lenskern.bench.gpu import programs, race
 from lenskern.bench.gpu.race import System
 
 # Between the orders of the inversions of production.
@@ -20,7 +15,6 @@ ORDER = 1291
 BATCH = 3
 # Kernels in a row, for the time of one launch.
 CHAIN = 200
-PROGRAM = Path(__file__).with_name("device.cu")
 
 
 def cases(dry_run):
@@ -123,10 +117,10 @@ def _device(dry_run, guard):
     """Multiply-adds, launches and barriers without XLA: by a program of its own, which nvcc builds."""
     case, name = "CUDA alone", "arithmetic, launches and barriers"
     # Compiled outside of the attempt, whose time is limited.
-    programs, failures = race.prepare({name: partial(_build, dry_run)}, guard)
+    built, failures = race.prepare({name: partial(programs.build, "device.cu", dry_run)}, guard)
     found, failure = None, failures.get(name)
     if failure is None:
-        found, failure = guard.attempt(name, partial(run_program, programs[name]))
+        found, failure = guard.attempt(name, partial(programs.run, built[name]))
     if failure is not None:
         return race.failed(race.Outcome({}, {}, {}, {System("cuda", name, "-"): failure}), case=case)
     records = [
@@ -137,32 +131,3 @@ def _device(dry_run, guard):
         report.record(benchmark="gpu", case=case, **System("cuda", step, "-").fields, step_s=seconds)
         for step, seconds in found["steps"].items()
     ]
-
-
-def _build(dry_run):
-    if dry_run:
-        raise NotImplementedError("needs a GPU")
-    capability = jax.devices()[0].compute_capability  # as in "9.0"
-    return build_program(Path("build/gpu"), f"sm_{capability.replace('.', '')}")
-
-
-def build_program(folder, architecture):
-    """Compile `PROGRAM`; returns the path of what nvcc made of it."""
-    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-    if nvcc is None:
-        raise NotImplementedError("there is no nvcc to build it with")
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder.resolve() / PROGRAM.stem
-    command = [nvcc, "-O2", "-std=c++17", f"-arch={architecture}", str(PROGRAM), "-o", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-400:])
-    return program
-
-
-def run_program(program):
-    """Run it; returns ``flops`` by dtype and seconds of ``steps`` by name, a dict."""
-    done = subprocess.run([program], capture_output=True, text=True, timeout=30)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
-    return json.loads(done.stdout)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lenskern import backends, convolve
 from lenskern.bench import report
-from lenskern.bench.gpu import parity_deflect, parity_nnls, race
+from lenskern.bench.gpu import parity_deflect, parity_nnls, programs, race
 from lenskern.simulate.poisson import poisson
 
 
@@ -50,14 +50,15 @@ def cases(dry_run):
         written, dtypes = {name: written["cuda"] | {"convolve": _convolutions}}, ("float64",)
     first = next(iter(written))
     found = {
-        f"{operation}, {backend}, {dtype}": partial(_check, partial(programs, dtype, dry_run), backend, dtype)
+        f"{operation}, {backend}, {dtype}": partial(_check, partial(written_for, dtype, dry_run), backend, dtype)
         for backend, operations in written.items()
-        for operation, programs in operations.items()
+        for operation, written_for in operations.items()
         for dtype in dtypes
     }
     return found | {
         "concurrent calls": partial(_concurrent, first),
         "every device": partial(_every_device, first),
+        "tiles of large inversions": partial(_tiles, dry_run),
     }
 
 
@@ -90,12 +91,12 @@ def _counts(dtype, small):
     yield "counts", lambda backend, rate: poisson(jax.random.key(3), rate, backend=backend), (rate,), 0.0
 
 
-def _check(programs, backend, dtype, guard):
+def _check(written, backend, dtype, guard):
     """Records of the programs of one case."""
-    programs = {f"{backend} {dtype} {p.name}": p for p in itertools.starmap(Program, programs())}
-    calls, failures = race.prepare({key: partial(_set_up, p, backend) for key, p in programs.items()}, guard)
+    compared = {f"{backend} {dtype} {p.name}": p for p in itertools.starmap(Program, written())}
+    calls, failures = race.prepare({key: partial(_set_up, p, backend) for key, p in compared.items()}, guard)
     records = []
-    for key, program in programs.items():
+    for key, program in compared.items():
         failure, error = failures.get(key), None
         if failure is None:
             call, expected = calls[key]
@@ -136,8 +137,8 @@ def difference(found, expected):
 
 def _runtime_programs(backend, count=None):
     """The first small programs of different kernels, as `_set_up` gives them."""
-    programs = itertools.islice(parity_deflect.programs("float64", small=True), count)
-    return [_set_up(Program(*parts), backend) for parts in programs]
+    first = itertools.islice(parity_deflect.programs("float64", small=True), count)
+    return [_set_up(Program(*parts), backend) for parts in first]
 
 
 def _concurrent(backend, guard):
@@ -169,6 +170,24 @@ def _every_device(backend, guard):
         _verdict(f"device {device.id}", *guard.attempt(f"device {device.id}", partial(attempt, device)), backend)
         for device in jax.devices()
     ]
+
+
+def _tiles(dry_run, guard):
+    """Products of tiles by themselves, and their time: a solve refines, and would not show that digits are lost."""
+    name = "products of tiles"
+    built, failures = race.prepare({name: partial(programs.build, "tiles.cu", dry_run)}, guard)
+    found, failure = None, failures.get(name)
+    if failure is None:
+        found, failure = guard.attempt(name, partial(programs.run, built[name]))
+    if failure is not None:
+        return [_verdict(name, None, failure, "cuda")]
+    # Float32 sums are truncated on tensor cores; of two products of TF32 instead of three the error is 3e-4.
+    tolerance = {"float32": 4e-6, "float64": 1e-14}
+    records = []
+    for way, r in found.items():
+        verdict = _verdict(f"{name}, {way}", r["error"], None, "cuda", r["dtype"], tolerance[r["dtype"]])
+        records.append(verdict | {"step_s": r["step_s"]})
+    return records
 
 
 def _verdict(name, error, failure, backend, dtype="float64", tolerance=3e-10):

@@ -66,13 +66,13 @@ def _ceilings(records):
     rows = []
     for r in records:
         measured = next(((field, r[field]) for field in ("flops", "bytes_per_s", "step_s") if r.get(field)), None)
-        if r["part"] != "ceilings" or measured is None:
+        if r["part"] not in ("ceilings", "parity") or measured is None:
             continue
         n = f"n = {r['n']}" if r.get("n") else ""
         found = expected.ceiling(r)
         rows.append(
             [
-                f"{r['system']} {r['backend']}",
+                r.get("program") or f"{r['system']} {r['backend']}",
                 r["dtype"],
                 n,
                 report.seconds(r["median_s"]),
