@@ -27,6 +27,12 @@ struct Columns {
   const int32_t *input_pixels, *output_pixels;  // (y, x) of each row; those beyond the images count for nothing
 };
 
+// Entries of the matrix, in any order; where a place has several it has their sum, and those beyond it count for nothing.
+struct List {
+  int64_t count;
+  const int32_t *rows, *columns;
+};
+
 }  // namespace convolve
 
 // All return false where memory ran out.
@@ -38,6 +44,11 @@ struct ConvolveKernels {
   bool (*separable)(const convolve::Shape&, const D* image, const D* y, const D* x, D* out, Crew::Worker&);
   // matrix (inputs, columns), kernel (kernel_height, kernel_width), out (outputs, columns).
   bool (*columns)(const convolve::Columns&, const D* matrix, const D* kernel, D* out, Crew::Worker&);
+  // values (count,) of the matrix, which is not there; and the transpose of it, from a matrix as `out` to those values.
+  bool (*scatter)(const convolve::Columns&, const convolve::List&, const D* values, const D* kernel, D* out,
+                  Crew::Worker&);
+  bool (*gather)(const convolve::Columns&, const convolve::List&, const D* matrix, const D* kernel, D* values,
+                 Crew::Worker&);
 };
 
 LENSKERN_DECLARE_BY_ISA(ConvolveKernels, convolve_kernels)

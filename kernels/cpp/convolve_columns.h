@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "convolve.h"
+#include "pages.h"
 #include "simd.h"
 #include "workspace.h"
 
@@ -39,27 +40,29 @@ void over_entries(const D* row, int64_t columns, const Take& take) {
   }
 }
 
-// The rows of a matrix by their entries that are not zero; a row of which many are not has none here.
+// The rows of a matrix by their entries that are not zero, from `first` to `last` of each; a row of which many are not has
+// none here.
 template <class D>
 struct Entries {
   const Entry<D>* all;
-  const int64_t* first;  // of each row, and their number after the last
-  const bool* is_full;
+  const int64_t *first, *last;
+  const bool* is_full;  // null where none is
 };
 
 struct ColumnsScratch {
-  Buffer rows, first, is_full, entries;
+  Buffer rows, first, last, is_full, entries, places, marks, numbers;
 };
 void* make_columns_scratch() { return new ColumnsScratch; }
 void free_columns_scratch(void* scratch) { delete static_cast<ColumnsScratch*>(scratch); }
 
+constexpr int64_t kRowsAtOnce = 64;  // rows that a thread takes at a time
+
 // Calls run(start, end) for pieces of `rows` rows, on all workers that help.
 template <class F>
 void over_pieces(int64_t rows, Crew::Worker& worker, const F& run) {
-  constexpr int64_t piece = 64;
-  worker.parallel_for(static_cast<int>((rows + piece - 1) / piece), [&](int p) {
-    const int64_t end = (p + 1) * piece;
-    run(p * piece, end < rows ? end : rows);
+  worker.parallel_for(static_cast<int>((rows + kRowsAtOnce - 1) / kRowsAtOnce), [&](int p) {
+    const int64_t end = (p + 1) * kRowsAtOnce;
+    run(p * kRowsAtOnce, end < rows ? end : rows);
   });
 }
 
@@ -93,7 +96,7 @@ bool find_entries(const lenskern::convolve::Columns& c, const D* matrix, Columns
       over_entries(row, c.columns, [&](int64_t j) { *to++ = {row[j], static_cast<int32_t>(j)}; });
     }
   });
-  found = {entries, first, is_full};
+  found = {entries, first, first + 1, is_full};
   return true;
 }
 
@@ -113,42 +116,69 @@ struct Reach {
   }
 };
 
-template <class D>
-bool columns(const lenskern::convolve::Columns& c, const D* matrix, const D* kernel, D* out, Crew::Worker& worker) {
-  auto& scratch = *static_cast<ColumnsScratch*>(worker.scratch(make_columns_scratch, free_columns_scratch));
-  Entries<D> in;
-  int32_t* rows = scratch.rows.reserve<int32_t>(c.height * c.width);
-  if (rows == nullptr || !find_entries(c, matrix, scratch, worker, in)) return false;
-  const auto is_inside = [&](int64_t y, int64_t x) { return y >= 0 && y < c.height && x >= 0 && x < c.width; };
-  for (int64_t p = 0; p < c.height * c.width; ++p) rows[p] = -1;
-  for (int64_t r = 0; r < c.inputs; ++r) {
-    const int64_t y = c.input_pixels[2 * r], x = c.input_pixels[2 * r + 1];
-    if (is_inside(y, x)) rows[y * c.width + x] = static_cast<int32_t>(r);
+// Which row of a matrix has a pixel of the images: -1 where none has.
+class PixelRows {
+ public:
+  PixelRows(const lenskern::convolve::Columns& c, int64_t rows, const int32_t* pixels, int32_t* at) : c_(c), at_(at) {
+    for (int64_t p = 0; p < c.height * c.width; ++p) at_[p] = -1;
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t y = pixels[2 * r], x = pixels[2 * r + 1];
+      if (is_inside(y, x)) at_[y * c.width + x] = static_cast<int32_t>(r);
+    }
   }
-  const int64_t step = c.transposed ? 1 : -1;
+  bool is_inside(int64_t y, int64_t x) const { return y >= 0 && y < c_.height && x >= 0 && x < c_.width; }
+
+  // Calls take(row, k) for the rows that a kernel brings to pixel (y, x), and what it brings of them.
+  template <class D, class Take>
+  void within_reach(const D* kernel, bool transposed, int64_t y, int64_t x, const Take& take) const {
+    if (!is_inside(y, x)) return;
+    const int64_t step = transposed ? 1 : -1;
+    const Reach down(y, c_.kernel_height, c_.height, transposed), across(x, c_.kernel_width, c_.width, transposed);
+    for (int64_t i = down.start; i < down.end; ++i) {
+      const D* taps = kernel + (down.tap + step * (i - down.start)) * c_.kernel_width;
+      for (int64_t j = across.start; j < across.end; ++j) {
+        const int32_t row = at_[i * c_.width + j];
+        const D k = taps[across.tap + step * (j - across.start)];
+        if (row >= 0 && k != 0) take(row, k);
+      }
+    }
+  }
+
+ private:
+  const lenskern::convolve::Columns& c_;
+  int32_t* at_;
+};
+
+// `matrix` has the rows that are full.
+template <class D>
+bool blur(const lenskern::convolve::Columns& c, const Entries<D>& in, const D* matrix, const D* kernel, D* out,
+          ColumnsScratch& scratch, Crew::Worker& worker) {
+  int32_t* at = scratch.rows.reserve<int32_t>(c.height * c.width);
+  if (at == nullptr) return false;
+  prefer_large_pages(out, sizeof(D) * static_cast<size_t>(c.outputs * c.columns));
+  const PixelRows rows(c, c.inputs, c.input_pixels, at);
   over_pieces(c.outputs, worker, [&](int64_t start, int64_t end) {
     for (int64_t r = start; r < end; ++r) {
       D* to = out + r * c.columns;
       std::memset(to, 0, static_cast<size_t>(c.columns) * sizeof(D));
       const int64_t y = c.output_pixels[2 * r], x = c.output_pixels[2 * r + 1];
-      if (!is_inside(y, x)) continue;
-      const Reach down(y, c.kernel_height, c.height, c.transposed), across(x, c.kernel_width, c.width, c.transposed);
-      for (int64_t i = down.start; i < down.end; ++i) {
-        const D* taps = kernel + (down.tap + step * (i - down.start)) * c.kernel_width;
-        for (int64_t j = across.start; j < across.end; ++j) {
-          const int32_t row = rows[i * c.width + j];
-          const D k = taps[across.tap + step * (j - across.start)];
-          if (row < 0 || k == 0) continue;
-          for (int64_t e = in.first[row]; e < in.first[row + 1]; ++e) to[in.all[e].column] += k * in.all[e].value;
-          if (in.is_full[row]) {
-            const D* from = matrix + row * c.columns;
-            for (int64_t s = 0; s < c.columns; ++s) to[s] += k * from[s];
-          }
+      rows.within_reach(kernel, c.transposed, y, x, [&](int32_t row, D k) {
+        for (int64_t e = in.first[row]; e < in.last[row]; ++e) to[in.all[e].column] += k * in.all[e].value;
+        if (in.is_full != nullptr && in.is_full[row]) {
+          const D* from = matrix + row * c.columns;
+          for (int64_t s = 0; s < c.columns; ++s) to[s] += k * from[s];
         }
-      }
+      });
     }
   });
   return true;
+}
+
+template <class D>
+bool columns(const lenskern::convolve::Columns& c, const D* matrix, const D* kernel, D* out, Crew::Worker& worker) {
+  auto& scratch = *static_cast<ColumnsScratch*>(worker.scratch(make_columns_scratch, free_columns_scratch));
+  Entries<D> in;
+  return find_entries(c, matrix, scratch, worker, in) && blur(c, in, matrix, kernel, out, scratch, worker);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "convolve.h"
-#include "convolve_columns.h"
+#include "convolve_entries.h"
 #include "simd.h"
 #include "workspace.h"
 
@@ -214,7 +214,7 @@ bool separable(const Shape& s, const D* image, const D* y, const D* x, D* out, C
 
 template <class D>
 ConvolveKernels<D> convolve_kernels() {
-  return {convolve::direct<D>, convolve::separable<D>, convolve::columns<D>};
+  return {convolve::direct<D>, convolve::separable<D>, convolve::columns<D>, convolve::scatter<D>, convolve::gather<D>};
 }
 template ConvolveKernels<float> convolve_kernels<float>();
 template ConvolveKernels<double> convolve_kernels<double>();

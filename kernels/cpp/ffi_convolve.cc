@@ -19,10 +19,10 @@ ffi::Error over_lanes(ffi::ThreadPool& pool, int64_t lanes, double products, con
   return result_of(run_lanes(pool, lanes, worth, lane), "lenskern.convolve");
 }
 
-// Calls run(D{}, batch) with the type of the images and the batch axes.
+// Calls run(D{}, batch) with the type of the images and the batch axes, where a lane of the result has `axes` axes.
 template <class Run>
-ffi::Error with_type(Result& out, const Run& run) {
-  const Dimensions batch = batch_of(out->dimensions(), 2);
+ffi::Error with_type(Result& out, const Run& run, size_t axes = 2) {
+  const Dimensions batch = batch_of(out->dimensions(), axes);
   switch (out->element_type()) {
     case ffi::F64:
       return run(double{}, batch);
@@ -80,6 +80,44 @@ ffi::Error columns(ffi::ThreadPool pool, ffi::AnyBuffer matrix, ffi::AnyBuffer k
   });
 }
 
+// What entries of matrices and matrices have in common, from one to the other: run(kernels, c, list, from, kernel, to, worker).
+template <class Run>
+ffi::Error entries(ffi::ThreadPool& pool, ffi::AnyBuffer from, size_t axes, ffi::AnyBuffer rows, ffi::AnyBuffer columns,
+                   ffi::AnyBuffer kernel, ffi::AnyBuffer pixels, Result& out, size_t out_axes, int64_t height,
+                   int64_t width, int64_t size, const Run& run) {
+  return with_type(
+      out,
+      [&](auto zero, Dimensions batch) {
+        using D = decltype(zero);
+        const Operand<D> all(from, batch, axes), kernels(kernel, batch, 2);
+        const Operand<int32_t> row(rows, batch, 1), column(columns, batch, 1), at(pixels, batch, 2);
+        D* to = out->typed_data<D>();
+        const int64_t each = product(lane_of(out->dimensions(), out_axes));
+        const double products = static_cast<double>(at.size(0)) * size * kernels.size(0) * kernels.size(1);
+        return over_lanes(pool, product(batch), products, [&](int64_t i, Crew::Worker& worker) {
+          const convolve::Columns c{height, width,      kernels.size(0), kernels.size(1), false,
+                                    size,   at.size(0), at.size(0),      at[i],           at[i]};
+          const convolve::List list{row.size(0), row[i], column[i]};
+          return run(convolve_kernels<D>(), c, list, all[i], kernels[i], to + i * each, worker);
+        });
+      },
+      out_axes);
+}
+
+ffi::Error scatter(ffi::ThreadPool pool, ffi::AnyBuffer values, ffi::AnyBuffer rows, ffi::AnyBuffer columns,
+                   ffi::AnyBuffer kernel, ffi::AnyBuffer pixels, Result out, int64_t height, int64_t width) {
+  const int64_t size = out->dimensions().back();
+  return entries(pool, values, 1, rows, columns, kernel, pixels, out, 2, height, width, size,
+                 [](auto kernels, auto&&... arguments) { return kernels.scatter(arguments...); });
+}
+
+ffi::Error gather(ffi::ThreadPool pool, ffi::AnyBuffer matrix, ffi::AnyBuffer rows, ffi::AnyBuffer columns,
+                  ffi::AnyBuffer kernel, ffi::AnyBuffer pixels, Result out, int64_t height, int64_t width) {
+  const int64_t size = matrix.dimensions().back();
+  return entries(pool, matrix, 2, rows, columns, kernel, pixels, out, 1, height, width, size,
+                 [](auto kernels, auto&&... arguments) { return kernels.gather(arguments...); });
+}
+
 }  // namespace
 }  // namespace lenskern
 
@@ -111,3 +149,27 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernConvolveColumns, lenskern::columns,
                                   .Attr<int64_t>("height")
                                   .Attr<int64_t>("width")
                                   .Attr<bool>("transposed"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernConvolveScatter, lenskern::scatter,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()  // values (..., E)
+                                  .Arg<ffi::AnyBuffer>()  // rows (..., E)
+                                  .Arg<ffi::AnyBuffer>()  // columns (..., E)
+                                  .Arg<ffi::AnyBuffer>()  // kernel (..., kh, kw)
+                                  .Arg<ffi::AnyBuffer>()  // pixels (..., N, 2)
+                                  .Ret<ffi::AnyBuffer>()  // (..., N, S)
+                                  .Attr<int64_t>("height")
+                                  .Attr<int64_t>("width"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LenskernConvolveGather, lenskern::gather,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()  // matrix (..., N, S)
+                                  .Arg<ffi::AnyBuffer>()  // rows (..., E)
+                                  .Arg<ffi::AnyBuffer>()  // columns (..., E)
+                                  .Arg<ffi::AnyBuffer>()  // kernel (..., kh, kw)
+                                  .Arg<ffi::AnyBuffer>()  // pixels (..., N, 2)
+                                  .Ret<ffi::AnyBuffer>()  // (..., E)
+                                  .Attr<int64_t>("height")
+                                  .Attr<int64_t>("width"));

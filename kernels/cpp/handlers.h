@@ -17,6 +17,8 @@
   LENSKERN_HANDLER("lenskern_convolve_direct", LenskernConvolveDirect) \
   LENSKERN_HANDLER("lenskern_convolve_separable", LenskernConvolveSeparable) \
   LENSKERN_HANDLER("lenskern_convolve_columns", LenskernConvolveColumns) \
+  LENSKERN_HANDLER("lenskern_convolve_scatter", LenskernConvolveScatter) \
+  LENSKERN_HANDLER("lenskern_convolve_gather", LenskernConvolveGather) \
   LENSKERN_HANDLER("lenskern_nnls_normal_matrix", LenskernNnlsNormalMatrix) \
   LENSKERN_HANDLER("lenskern_poisson", LenskernPoisson)
 

@@ -3,10 +3,8 @@
 
 #include <cstdint>
 #include <cstdlib>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
+#include "pages.h"
 #include "simd.h"
 
 namespace lenskern::LENSKERN_ISA {
@@ -29,9 +27,7 @@ class Buffer {
       std::free(data_);
       data_ = std::aligned_alloc(static_cast<size_t>(unit), static_cast<size_t>(bytes));
       bytes_ = data_ == nullptr ? 0 : bytes;
-#if defined(__linux__)
-      if (needed >= kLarge && data_ != nullptr) madvise(data_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-#endif
+      if (needed >= kLarge && data_ != nullptr) prefer_large_pages(data_, static_cast<size_t>(bytes));
     }
     return static_cast<T*>(data_);
   }
@@ -42,7 +38,7 @@ class Buffer {
   int64_t bytes() const { return bytes_; }
 
  private:
-  static constexpr int64_t kLargePage = int64_t{1} << 21, kLarge = 2 * kLargePage;
+  static constexpr int64_t kLarge = 2 * kLargePage;
 
   void* data_ = nullptr;
   int64_t bytes_ = 0;

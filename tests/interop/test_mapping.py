@@ -1,11 +1,13 @@
 """Mapping matrices of autoarray, and point location in its Delaunay meshes."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lenskern.interop import _delaunay, autoarray
+from lenskern.interop import _delaunay, _mapping, autoarray
 
 RNG = np.random.default_rng(0)
 Y, X = np.mgrid[:21, :18]
@@ -72,6 +74,41 @@ def test_blurred_as_autoarray_does(theirs, matrix, use_fft):
             assert "fft" in lowered(lambda m: blur(m, use_mixed_precision=True), matrix)
 
 
+def test_a_mesh_is_blurred_by_its_entries(theirs, matrix, monkeypatch):
+    """What a mapper lists is blurred without its matrix, which is made only where that is needed."""
+    from autoarray.inversion.inversion.imaging.abstract import AbstractInversionImaging
+    from autoarray.inversion.mappers.abstract import Mapper
+
+    made = []
+    rows, columns = np.nonzero(np.asarray(matrix))
+    monkeypatch.setattr(Mapper, "_xp", jnp)
+    monkeypatch.setattr(Mapper, "pixels", matrix.shape[1])
+    monkeypatch.setattr(Mapper, "sparse_triplets_data", (rows, columns, matrix[rows, columns]))
+    monkeypatch.setattr(Mapper, "mapping_matrix", property(lambda self: made.append(self) or matrix))
+    mapper = object.__new__(Mapper)
+    kernel = theirs.Array2D.no_mask(RNG.uniform(size=(5, 7)), pixel_scales=1.0)
+    psf, mask = theirs.Convolver(kernel=kernel), theirs.Mask2D(DISC, pixel_scales=1.0)
+    wanted = jax.jit(lambda m: psf.convolved_mapping_matrix_from(m, mask, xp=jnp))(matrix)
+
+    def blurred(linear_obj, mixed):
+        inversion = SimpleNamespace(psf=psf, settings=SimpleNamespace(use_mixed_precision=mixed))
+        listed = AbstractInversionImaging._mapping_matrix_for_convolution_from(inversion, linear_obj)
+        return psf.convolved_mapping_matrix_from(listed, mask, use_mixed_precision=mixed, xp=jnp)
+
+    with autoarray.registered():
+        np.testing.assert_allclose(jax.jit(lambda: blurred(mapper, False))(), wanted, rtol=0, atol=1e-13)
+        assert not made
+        np.testing.assert_allclose(jax.jit(lambda: blurred(mapper, True))(), wanted, rtol=0, atol=1e-4)
+        assert len(made) == 1
+        light = SimpleNamespace(mapping_matrix=matrix)  # no mesh
+        np.testing.assert_allclose(jax.jit(lambda: blurred(light, False))(), wanted, rtol=0, atol=1e-13)
+        # A list where it cannot be blurred as such becomes the matrix.
+        listed = _mapping.Entries(rows, columns, matrix[rows, columns], mapper)
+        found = jax.jit(lambda: psf.convolved_mapping_matrix_from(listed, mask, use_mixed_precision=True, xp=jnp))()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+        assert len(made) == 2
+
+
 def test_curvature_as_autoarray_has_it(theirs, matrix, monkeypatch):
     from autoarray.inversion.inversion import inversion_util
 
@@ -122,6 +159,10 @@ def test_seeds_of_a_delaunay_mesh(theirs):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
+        (
+            "autoarray.inversion.inversion.imaging.abstract.AbstractInversionImaging",
+            "_mapping_matrix_for_convolution_from",
+        ),
         ("autoarray.operators.convolver.Convolver", "convolved_mapping_matrix_from"),
         ("autoarray.inversion.inversion.inversion_util", "curvature_matrix_via_mapping_matrix_from"),
         ("autoarray.inversion.mesh.interpolator.delaunay", "_nearest_vertex_seed_from"),

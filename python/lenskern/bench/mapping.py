@@ -64,7 +64,8 @@ def text(records):
     absent = [f"{r['system']}: not installed; {r['install']}" for r in records if r.get("install")]
     filled = next((r for r in records if r.get("filled")), {"filled": 0, "blurred": 0})
     notes = (
-        "\nfloat64, under jit(vmap). Blur: the mapping matrix with the PSF. Curvature: the blurred one times itself.\n"
+        "\nfloat64, under jit(vmap). Blur: the mapping matrix with the PSF. From entries: the same, with the matrix still\n"
+        "to be made, and its gradient by the entries. Curvature: the blurred one times itself.\n"
         f"Of the largest one {100 * filled['filled']:.1f} % of the entries are not zero, and "
         f"{100 * filled['blurred']:.0f} % once it is blurred.\nRatio: over the compiled kernel. Max error: from the "
         "reference, over the largest entry.\n"
@@ -77,7 +78,7 @@ def _case(record):
 
 
 def measure(sizes, batch=3, runs=7, rest=0.3):
-    """Time both operations in turns, single and in a batch.
+    """Time the operations in turns, single and in a batch.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def measure(sizes, batch=3, runs=7, rest=0.3):
     """
     records = []
     for radius, side in sorted(sizes, reverse=True):
-        mask, matrices = lens(radius, side, batch)
+        mask, entries, matrices = lens(radius, side, batch)
         noise = jnp.asarray(np.random.default_rng(1).uniform(0.5, 2, matrices.shape[1]))
         psf = convolve.gaussian(2.355 * GRID, GRID, shape=PSF).array
         blurred = jax.jit(jax.vmap(convolve.masked(psf, mask).mapping_matrix))(matrices)
@@ -102,11 +103,14 @@ def measure(sizes, batch=3, runs=7, rest=0.3):
             name: float(np.mean(np.asarray(x[0]) != 0)) for name, x in (("filled", matrices), ("blurred", blurred))
         }
         for lanes in (1, batch):
-            for operation, functions, operand in (
-                ("blur", _blurs(psf, mask), matrices[:lanes]),
-                ("curvature", _curvatures(noise, mask), blurred[:lanes]),
+            listed = [x[:lanes] for x in entries]
+            for operation, functions, operands in (
+                ("blur", _blurs(psf, mask), (matrices[:lanes],)),
+                ("from entries", _makers(psf, mask, side**2), listed),
+                ("from entries, gradient", _gradients(psf, mask, side**2), listed),
+                ("curvature", _curvatures(noise, mask), (blurred[:lanes],)),
             ):
-                calls = {name: partial(jax.jit(jax.vmap(f)), operand) for name, f in functions.items()}
+                calls = {name: partial(jax.jit(jax.vmap(f)), *operands) for name, f in functions.items()}
                 found = {name: np.asarray(call()) for name, call in calls.items()}
                 right = found["lenskern", "reference"]
                 for (system, backend), taken in timing.alternate(calls, runs, rest=rest).items():
@@ -119,8 +123,8 @@ def measure(sizes, batch=3, runs=7, rest=0.3):
                             backend=backend,
                             dtype="float64",
                             batch=lanes,
-                            data=operand.shape[1],
-                            K=operand.shape[2],
+                            data=matrices.shape[1],
+                            K=matrices.shape[2],
                             median_s=taken.median,
                             min_s=taken.minimum,
                             runs=runs,
@@ -149,14 +153,16 @@ def lens(radius, side, batch):
     -------
     mask : (H, W) bool array
         True where masked.
+    entries : list of array
+        Values, rows and columns of the entries of each matrix, (batch, 4 N) each.
     matrices : (batch, N, side²) array
     """
     width = 2 * radius + 20
     y, x = np.mgrid[:width, :width] - (width - 1) / 2
     mask = np.hypot(y, x) > radius
     theta = np.stack([y[~mask], x[~mask]], 1)
-    matrices = np.zeros((batch, len(theta), side, side))
-    pixel = np.arange(len(theta))
+    rows = np.repeat(np.arange(len(theta)), 4)
+    lists, matrices = [], np.zeros((batch, len(theta), side**2))
     for lane in range(batch):
         einstein = EINSTEIN_RADIUS * radius * (1 + 0.02 * lane)
         source = theta - einstein * theta / np.linalg.norm(theta, axis=1, keepdims=True)
@@ -164,11 +170,12 @@ def lens(radius, side, batch):
         place = (source - low) / (high - low) * (side - 1)
         first = np.clip(place.astype(int), 0, side - 2)
         share = place - first
-        for i in (0, 1):
-            for j in (0, 1):
-                weight = np.abs(1 - i - share[:, 0]) * np.abs(1 - j - share[:, 1])
-                matrices[lane, pixel, first[:, 0] + i, first[:, 1] + j] += weight
-    return mask, jnp.asarray(matrices.reshape(batch, len(theta), -1))
+        corners = [(i, j) for i in (0, 1) for j in (0, 1)]
+        columns = np.stack([(first[:, 0] + i) * side + first[:, 1] + j for i, j in corners], 1).ravel()
+        weights = [np.abs(1 - i - share[:, 0]) * np.abs(1 - j - share[:, 1]) for i, j in corners]
+        lists.append((np.stack(weights, 1).ravel(), rows, columns))
+        np.add.at(matrices[lane], (rows, columns), lists[-1][0])
+    return mask, [jnp.stack(x) for x in zip(*lists, strict=True)], jnp.asarray(matrices)
 
 
 def _names():
@@ -186,6 +193,32 @@ def _blurs(psf, mask):
         theirs, where = aa.Convolver(kernel=kernel), aa.Mask2D(mask, pixel_scales=GRID)
         functions["autoarray", "jax"] = lambda m: theirs.convolved_mapping_matrix_from(m, where, xp=jnp)
     return functions
+
+
+def _makers(psf, mask, size):
+    """(system, backend) -> function that makes a blurred mapping matrix of its entries."""
+    functions = {}
+    for (system, backend), blur in _blurs(psf, mask).items():
+        if system == "lenskern":
+            own = convolve.masked(psf, mask, backend=backend)
+            functions[system, backend] = partial(own.mapping_matrix_of, size=size)
+        else:
+            functions[system, backend] = partial(_made_and_blurred, blur, (int((~mask).sum()), size))
+    return functions
+
+
+def _made_and_blurred(blur, shape, values, rows, columns):
+    return blur(jnp.zeros(shape).at[rows, columns].add(values))
+
+
+def _gradients(psf, mask, size):
+    """(system, backend) -> the gradient of a weighted sum of a blurred mapping matrix, by the values of its entries."""
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=(int((~mask).sum()), size)))
+
+    def slope(make):
+        return jax.grad(lambda values, rows, columns: jnp.sum(weights * make(values, rows, columns)))
+
+    return {name: slope(make) for name, make in _makers(psf, mask, size).items()}
 
 
 def _curvatures(noise, mask):

@@ -41,8 +41,8 @@ def convolve(matrix, kernel, inputs, outputs, shape, *, transposed=False, backen
     return columns_p.bind(*operands, shape=shape, transposed=transposed, backend=backend)[0]
 
 
-def _lane(matrix, kernel, inputs, outputs, *, shape, transposed):
-    """By Fourier transforms of whole images."""
+def lane(matrix, kernel, inputs, outputs, *, shape, transposed):
+    """Of one lane, by Fourier transforms of whole images: a list of the result."""
     height, width = shape
 
     def place(pixels):
@@ -62,8 +62,8 @@ def _choose(platform, *avals, shape, transposed, backend):
     if _ffi.compiled_backend(platform, backend, BACKENDS):
         rule = jax.ffi.ffi_lowering("lenskern_convolve_columns")
         return partial(rule, height=shape[0], width=shape[1], transposed=transposed)
-    lane = partial(_lane, shape=shape, transposed=transposed)
-    return mlir.lower_fun(_primitive.on_lanes(lane, _NDIMS, sequential=platform == "cpu"))
+    own = partial(lane, shape=shape, transposed=transposed)
+    return mlir.lower_fun(_primitive.on_lanes(own, _NDIMS, sequential=platform == "cpu"))
 
 
 def _results(matrix, kernel, inputs, outputs, **params):
@@ -79,7 +79,7 @@ def _differentiate(primals, tangents, *, shape, transposed, backend):
     if type(dmatrix) is not ad.Zero:
         parts += columns_p.bind(dmatrix, kernel, *pixels, **params, backend=backend)
     if type(dkernel) is not ad.Zero:
-        parts += _primitive.on_lanes(partial(_lane, **params), _NDIMS, sequential=False)(matrix, dkernel, *pixels)
+        parts += _primitive.on_lanes(partial(lane, **params), _NDIMS, sequential=False)(matrix, dkernel, *pixels)
     return out, [sum(parts[1:], parts[0])]
 
 

@@ -1,13 +1,14 @@
 """Convolution of the pixels that a mask leaves, as one-dimensional arrays."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
-from . import columns
+from . import columns, entries
 from .api import plan
 from .kernels import Separable
 from .mask import blurring_mask, checked
@@ -97,6 +98,58 @@ class Masked:
             matrix = jnp.concatenate([matrix, more], -2)
             inputs = jnp.concatenate([inputs, self.blurring_pixels - self.origin])
         return columns.convolve(matrix, self.kernel, inputs, outputs, self.plan.shape, backend=self.plan.backend)
+
+    def mapping_matrix_of(self, values, rows, columns, size):
+        """Convolve each column of a matrix that is given by its entries, as `mapping_matrix` does.
+
+        On the CPU that matrix is never made, unless a method was asked for: neither going forward nor in a gradient.
+
+        Parameters
+        ----------
+        values : (..., E) array
+            Added up where a place of the matrix has several.
+        rows, columns : (..., E) int arrays
+            The pixel of the image, among the N, and that of the source, of each. Those that are not there, such as -1,
+            count for nothing.
+        size : int
+            S, how many pixels the source has.
+
+        Returns
+        -------
+        (..., N, S) array
+
+        Examples
+        --------
+        >>> import jax.numpy as jnp
+        >>> from lenskern import convolve
+        >>> blur = convolve.masked(jnp.array([[1.0, 2.0, 1.0]]), [[False, False, False]])
+        >>> print(blur.mapping_matrix_of(jnp.array([1.0, 3.0]), jnp.array([0, 2]), jnp.array([0, 1]), 2))
+        [[2. 0.]
+         [1. 3.]
+         [0. 6.]]
+        """
+        values = _checks.float_array("values", values)
+        if values.dtype != self.plan.dtype:
+            raise ValueError(f"values: got dtype {values.dtype}, expected the dtype of the kernel, {self.plan.dtype}")
+        if values.ndim == 0:
+            raise ValueError("values: got shape (), expected (..., E)")
+        size = _checks.positive_int("size", size)
+        places = []
+        for name, index in (("rows", rows), ("columns", columns)):
+            index = jnp.asarray(index)
+            if not jnp.issubdtype(index.dtype, jnp.integer) or index.shape[-1:] != values.shape[-1:]:
+                expected = f"(..., {values.shape[-1]}) of integers"
+                raise ValueError(f"{name}: got shape {index.shape}, dtype {index.dtype}, expected {expected}")
+            places.append(index.astype(jnp.int32))
+        if self.kernel is None:
+            shape = jnp.broadcast_shapes(values.shape, *(x.shape for x in places))
+            values, *places = (jnp.broadcast_to(x, shape) for x in (values, *places))
+            scatter = jnp.vectorize(
+                partial(entries.scatter, shape=(len(self.pixels), size)), signature="(e),(e),(e)->(n,s)"
+            )
+            return self.mapping_matrix(scatter(values, *places))
+        pixels = self.pixels - self.origin
+        return entries.convolve(values, *places, self.kernel, pixels, self.plan.shape, size, backend=self.plan.backend)
 
     def _checked(self, name, value, n, axis=-1):
         value = _checks.float_array(name, value)

@@ -1,11 +1,12 @@
 """Mapping matrices of PyAutoArray on the CPU: blurred by the PSF, and their curvature matrix, past the zeros.
 
 A pixel of a source is seen in few pixels of the image, so that a mapping matrix is mostly zeros, blurred as well. On
-JAX autoarray transforms each of its columns as an image to blur it, and multiplies all of it for the curvature matrix.
-That is most of the time of a likelihood with a mesh.
+JAX autoarray writes all of it, transforms each of its columns as an image to blur it, and multiplies all of it for the
+curvature matrix. That is most of the time of a likelihood with a mesh.
 """
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,17 +35,53 @@ _CURVATURE = (
 )
 
 
+class Entries(NamedTuple):
+    """A mapping matrix that has not been made: its entries, added up where a place has several.
+
+    Attributes
+    ----------
+    rows, columns : (E,) int arrays
+    values : (E,) array
+    mapper : Mapper
+        autoarray's, which has the matrix.
+    """
+
+    rows: Any
+    columns: Any
+    values: Any
+    mapper: Any
+
+
 def patches(mismatch):
     """(owner, name, value) of what `register` replaces around mapping matrices; `mismatch` as for `known`."""
     from autoarray.inversion.inversion import inversion_util
+    from autoarray.inversion.inversion.imaging.abstract import AbstractInversionImaging
+    from autoarray.inversion.mappers.abstract import Mapper
     from autoarray.operators.convolver import Convolver
 
+    if not hasattr(Mapper, "sparse_triplets_data"):
+        raise mismatch("Mapper has no sparse_triplets_data")
+    choose = known(AbstractInversionImaging, "_mapping_matrix_for_convolution_from", ("self", "linear_obj"), mismatch)
     blur = known(Convolver, "convolved_mapping_matrix_from", _BLUR, mismatch)
     multiply = known(inversion_util, "curvature_matrix_via_mapping_matrix_from", _CURVATURE, mismatch)
     return [
+        (AbstractInversionImaging, "_mapping_matrix_for_convolution_from", _listing(choose, Mapper)),
         (Convolver, "convolved_mapping_matrix_from", _blurring(blur)),
         (inversion_util, "curvature_matrix_via_mapping_matrix_from", _multiplying(multiply)),
     ]
+
+
+def _listing(own, mapper_type):
+    """What an inversion gives its PSF to blur: of a mesh the entries, where lenskern blurs them."""
+
+    @functools.wraps(own)
+    def _mapping_matrix_for_convolution_from(self, linear_obj):
+        plain = self.psf.convolve_over_sample_size == 1 and not self.settings.use_mixed_precision
+        if plain and isinstance(linear_obj, mapper_type) and _is_ours(np.dtype("float64"), linear_obj._xp):
+            return Entries(*linear_obj.sparse_triplets_data, linear_obj)
+        return own(self, linear_obj)
+
+    return _mapping_matrix_for_convolution_from
 
 
 def _blurring(own):
@@ -53,13 +90,17 @@ def _blurring(own):
 
     @functools.wraps(own)
     def convolved_mapping_matrix_from(*args, **kwargs):
-        convolver, matrix, mask, more, _, _, mixed, xp = given(args, kwargs)
-        plain = convolver.convolve_over_sample_size == 1 and more is None and not mixed
-        if not (plain and _is_ours(matrix, xp)):
-            return own(*args, **kwargs)
+        convolver, matrix, mask, *rest, mixed, xp = given(args, kwargs)
+        is_list = isinstance(matrix, Entries)
+        plain = convolver.convolve_over_sample_size == 1 and rest[0] is None and not mixed
+        if not (plain and _is_ours(matrix.values.dtype if is_list else matrix.dtype, xp)):
+            return own(convolver, matrix.mapper.mapping_matrix if is_list else matrix, mask, *rest, mixed, xp)
         kernel = convolver.kernel.native.array
-        kernel = kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel, matrix.dtype)
-        return convolve.masked(kernel, np.asarray(mask.array, bool)).mapping_matrix(matrix)
+        kernel = kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel, np.float64)
+        blur = convolve.masked(kernel, np.asarray(mask.array, bool))
+        if is_list:
+            return blur.mapping_matrix_of(matrix.values, matrix.rows, matrix.columns, matrix.mapper.pixels)
+        return blur.mapping_matrix(matrix)
 
     return convolved_mapping_matrix_from
 
@@ -71,7 +112,7 @@ def _multiplying(own):
     @functools.wraps(own)
     def curvature_matrix_via_mapping_matrix_from(*args, **kwargs):
         matrix, noise_map, add_to_diagonal, indices, settings, xp = given(args, kwargs)
-        if not _is_ours(matrix, xp):
+        if not _is_ours(matrix.dtype, xp):
             return own(*args, **kwargs)
         from autoarray.inversion.inversion import inversion_util
 
@@ -92,6 +133,6 @@ def _multiplying(own):
     return curvature_matrix_via_mapping_matrix_from
 
 
-def _is_ours(matrix, xp):
+def _is_ours(dtype, xp):
     # GPUs have no kernel for this, and transforms and products that are fast.
-    return xp is not np and matrix.dtype == np.float64 and jax.default_backend() == "cpu"
+    return xp is not np and dtype == np.float64 and jax.default_backend() == "cpu"
