@@ -64,8 +64,8 @@ def text(records):
     absent = [f"{r['system']}: not installed; {r['install']}" for r in records if r.get("install")]
     filled = next((r for r in records if r.get("filled")), {"filled": 0, "blurred": 0})
     notes = (
-        "\nfloat64, under jit(vmap). Blur: the mapping matrix with the PSF. From entries: the same, with the matrix still\n"
-        "to be made, and its gradient by the entries. Curvature: the blurred one times itself.\n"
+        "\nfloat64, under jit(vmap). Blur: the mapping matrix with the PSF. From entries: the same, with the matrix\n"
+        "still to be made, and its gradient by the entries. Curvature: the blurred one times itself.\n"
         f"Of the largest one {100 * filled['filled']:.1f} % of the entries are not zero, and "
         f"{100 * filled['blurred']:.0f} % once it is blurred.\nRatio: over the compiled kernel. Max error: from the "
         "reference, over the largest entry.\n"
