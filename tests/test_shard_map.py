@@ -16,6 +16,7 @@ RUNS = {
             "nnls, relaxed gradient",
             "nnls, 140 unknowns",
             "normal matrix",
+            "log determinant",
             "convergence",
             "convolution",
             "mapping matrix",
@@ -49,6 +50,12 @@ def sums(name, backend):
             lambda noise, M: jnp.sin(nnls.normal_matrix(M, noise, backend=backend)),
             rng.uniform(1, 2, 6),
             rng.normal(size=(2, 6, 3)),
+        )
+    if name == "log determinant":
+        return (
+            lambda diagonal, M: jnp.sin(nnls.log_determinant(M @ M.T + jnp.diag(diagonal), backend=backend)),
+            rng.uniform(1, 2, 4),
+            rng.normal(size=(2, 4, 3)),
         )
     if name in ("haloes", "convergence"):
         field = deflect.plane if name == "haloes" else deflect.convergence

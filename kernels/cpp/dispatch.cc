@@ -2,6 +2,7 @@
 #include "convolve.h"
 #include "deflect_isa.h"
 #include "isa.h"
+#include "log_determinant.h"
 #include "macro.h"
 #include "nnls_isa.h"
 #include "normal.h"
@@ -36,6 +37,7 @@ namespace lenskern {
 
 LENSKERN_CHOOSE(NnlsKernels, nnls_kernels)
 LENSKERN_CHOOSE(NormalKernels, normal_kernels)
+LENSKERN_CHOOSE(LogDeterminantKernel, log_determinant_kernel)
 LENSKERN_CHOOSE(DeflectKernels, deflect_kernels)
 LENSKERN_CHOOSE(MacroKernels, macro_kernels)
 LENSKERN_CHOOSE(ConvolveKernels, convolve_kernels)

@@ -20,6 +20,7 @@
   LENSKERN_HANDLER("lenskern_convolve_scatter", LenskernConvolveScatter) \
   LENSKERN_HANDLER("lenskern_convolve_gather", LenskernConvolveGather) \
   LENSKERN_HANDLER("lenskern_nnls_normal_matrix", LenskernNnlsNormalMatrix) \
+  LENSKERN_HANDLER("lenskern_nnls_log_determinant", LenskernNnlsLogDeterminant) \
   LENSKERN_HANDLER("lenskern_poisson", LenskernPoisson)
 
 #define LENSKERN_DECLARE_HANDLER(target, symbol) extern "C" XLA_FFI_Error* symbol(XLA_FFI_CallFrame* call_frame);

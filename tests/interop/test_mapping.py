@@ -167,6 +167,7 @@ def test_seeds_of_a_delaunay_mesh(theirs):
         ("autoarray.inversion.inversion.inversion_util", "curvature_matrix_via_mapping_matrix_from"),
         ("autoarray.inversion.mesh.interpolator.delaunay", "_nearest_vertex_seed_from"),
         ("autoarray.inversion.mesh.interpolator.delaunay", "pix_indexes_delaunay_walk_from"),
+        ("autoarray.inversion.inversion.abstract.AbstractInversion", "_log_det_symmetric_from"),
     ],
 )
 def test_another_autoarray_is_refused(theirs, monkeypatch, place, name):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import nnls
-from . import _delaunay, _mapping, _rectangular, autofit
+from . import _delaunay, _log_determinant, _mapping, _rectangular, autofit
 
 __all__ = ["KNOWN_VERSIONS", "is_registered", "register", "registered", "unregister"]
 
@@ -64,7 +64,8 @@ def register():
     hundred of its points instead of one sum over all image pixels for each over-sampled pixel.
 
     On the CPU mapping matrices are blurred, and multiplied for the curvature matrix, past their zeros, and points are
-    found in Delaunay meshes without all distances in memory.
+    found in Delaunay meshes without all distances in memory. The determinants of the evidence (``log_det_method`` is
+    "cholesky") pass over the zeros of a regularization matrix.
 
     Where PyAutoFit is installed, its searches share one compiled fit between likelihood and visualization from then on:
     see `lenskern.interop.autofit.patches`.
@@ -128,7 +129,7 @@ def _patches():
     """All that `register` rebinds; each part looks first at whether the functions are those that it knows."""
     found = _solver_patches()  # the first, which says best if autoarray is not there
     try:
-        parts = [part.patches(_mismatch) for part in (_mapping, _delaunay, _rectangular)]
+        parts = [part.patches(_mismatch) for part in (_mapping, _delaunay, _rectangular, _log_determinant)]
     except ImportError as error:
         raise _mismatch(str(error)) from error
     if importlib.util.find_spec("autofit"):
