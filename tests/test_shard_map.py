@@ -20,6 +20,7 @@ RUNS = {
             "convergence",
             "convolution",
             "mapping matrix",
+            "entries of a mapping matrix",
         ),
     ),
     # What is lowered by a traced rule, in place of a call, is so for every operation in the same way.
@@ -83,6 +84,13 @@ def sums(name, backend):
             rng.normal(size=(2, 6, 7)),
         )
     mask = np.zeros((4, 5), bool)
+    if name == "entries of a mapping matrix":
+        rows, columns = rng.integers(20, size=30), rng.integers(3, size=30)
+
+        def blur(kernel, values):
+            return jnp.sin(convolve.masked(kernel, mask, backend=backend).mapping_matrix_of(values, rows, columns, 3))
+
+        return blur, kernel, rng.normal(size=(2, 30))
     return (
         lambda kernel, M: jnp.sin(convolve.masked(kernel, mask, backend=backend).mapping_matrix(M)),
         kernel,

@@ -1,4 +1,4 @@
-// The same of a matrix that is known by its entries only, and is never made; and the transpose of that.
+// Convolution of the columns of a matrix that is known by its entries alone and never made, and the transpose of that.
 #pragma once
 
 #include <algorithm>

@@ -216,7 +216,11 @@ def _gradients(psf, mask, size):
     weights = jnp.asarray(np.random.default_rng(2).normal(size=(int((~mask).sum()), size)))
 
     def slope(make):
-        return jax.grad(lambda values, rows, columns: jnp.sum(weights * make(values, rows, columns)))
+        def total(values, rows, columns):
+            # Not a constant, for which XLA would work out what it can while it compiles.
+            return jnp.sum(jax.lax.optimization_barrier(weights) * make(values, rows, columns))
+
+        return jax.grad(total)
 
     return {name: slope(make) for name, make in _makers(psf, mask, size).items()}
 

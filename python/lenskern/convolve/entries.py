@@ -1,4 +1,4 @@
-"""The same as `columns` of a matrix that is known by its entries, and the transpose of that."""
+"""Images as the columns of a matrix that is known by its entries alone, as mapping matrices are; see `columns`."""
 
 from functools import partial
 
