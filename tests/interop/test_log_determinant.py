@@ -11,15 +11,6 @@ from lenskern.interop import autoarray
 
 
 @pytest.fixture
-def theirs():
-    """autoarray, without lenskern before and after."""
-    module = pytest.importorskip("autoarray", reason="autoarray is not installed: pip install 'lenskern[autolens]'")
-    autoarray.unregister()
-    yield module
-    autoarray.unregister()
-
-
-@pytest.fixture
 def matrix():
     """Of a regularization: each pixel with its neighbours in a row."""
     return np.diag(np.linspace(2.1, 3, 30)) - np.eye(30, k=1) - np.eye(30, k=-1)

@@ -30,15 +30,6 @@ def test_nearest():
 
 
 @pytest.fixture
-def theirs():
-    """autoarray, without lenskern before and after."""
-    module = pytest.importorskip("autoarray", reason="autoarray is not installed: pip install 'lenskern[autolens]'")
-    autoarray.unregister()
-    yield module
-    autoarray.unregister()
-
-
-@pytest.fixture
 def matrix():
     """A pixel of the image maps to three of twenty pixels of the source, and to a light profile."""
     made = np.zeros((N, 21))
