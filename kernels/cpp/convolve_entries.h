@@ -23,19 +23,21 @@ bool sort_rows(const lenskern::convolve::Columns& c, const lenskern::convolve::L
                ByRow& sorted, const Drop& drop) {
   int64_t* first = scratch.first.reserve<int64_t>(c.inputs + 2);
   if (first == nullptr) return false;
+  const auto is_inside = [&](int64_t e) {
+    return list.rows[e] >= 0 && list.rows[e] < c.inputs && list.columns[e] >= 0 && list.columns[e] < c.columns;
+  };
   std::fill(first, first + c.inputs + 2, 0);
   // Counted two rows ahead: `first[r + 1]` then goes from where row r starts to where it ends, as places are put down.
   bool ascending = true;
   for (int64_t e = 0, last = 0; e < list.count; ++e) {
-    const int64_t row = list.rows[e];
-    if (row < 0 || row >= c.inputs || list.columns[e] < 0 || list.columns[e] >= c.columns) {
+    if (!is_inside(e)) {
       ascending = false;
       drop(e);
       continue;
     }
-    ascending = ascending && row >= last;
-    last = row;
-    ++first[row + 2];
+    ascending = ascending && list.rows[e] >= last;
+    last = list.rows[e];
+    ++first[last + 2];
   }
   for (int64_t r = 1; r <= c.inputs; ++r) first[r + 1] += first[r];
   if (ascending) {
@@ -45,9 +47,7 @@ bool sort_rows(const lenskern::convolve::Columns& c, const lenskern::convolve::L
   int64_t* places = scratch.places.reserve<int64_t>(list.count + 1);
   if (places == nullptr) return false;
   for (int64_t e = 0; e < list.count; ++e) {
-    const int64_t row = list.rows[e];
-    const bool inside = row >= 0 && row < c.inputs && list.columns[e] >= 0 && list.columns[e] < c.columns;
-    if (inside) places[first[row + 1]++] = e;
+    if (is_inside(e)) places[first[list.rows[e] + 1]++] = e;
   }
   sorted = {first, places};
   return true;

@@ -152,9 +152,9 @@ __device__ inline void subtract_by_threads(T (&C)[2][8], const Operand<T>& A, co
     }
   }
 }
-template <bool kSymmetric, class T>
+template <bool kSymmetric, bool kOnTensorCores = kTensorCores, class T>
 __device__ inline void subtract_staged(Fragment<T>& C, const Operand<T>& A, const Operand<T>& B) {
-  if constexpr (!kTensorCores) {
+  if constexpr (!kOnTensorCores) {
     subtract_by_threads(C.of, A, B);
   } else if constexpr (sizeof(T) == 8) {
     subtract_on_tensor_cores<kSymmetric>(C.of, A, B);
@@ -171,7 +171,7 @@ __device__ inline void subtract_staged(Fragment<T>& C, const Operand<T>& A, cons
 }
 
 // C -= A B', and where asked for also D -= A A', of which the lower triangle counts. A is in memory or a fragment.
-template <class T, class Left>
+template <bool kOnTensorCores = kTensorCores, class T, class Left>
 __device__ inline void subtract(Fragment<T>& C, const Left& A, const Tile<T>& B, Operand<T> (&operands)[2],
                                 Fragment<T>* D = nullptr) {
 #pragma unroll 1
@@ -180,8 +180,8 @@ __device__ inline void subtract(Fragment<T>& C, const Left& A, const Tile<T>& B,
     stage(operands[0], part, A);
     stage(operands[1], part, B);
     __syncthreads();
-    subtract_staged<false>(C, operands[0], operands[1]);
-    if (D != nullptr) subtract_staged<true>(*D, operands[0], operands[0]);
+    subtract_staged<false, kOnTensorCores>(C, operands[0], operands[1]);
+    if (D != nullptr) subtract_staged<true, kOnTensorCores>(*D, operands[0], operands[0]);
   }
 }
 // C -= A A', of which the lower triangle counts.

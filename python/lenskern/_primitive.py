@@ -127,6 +127,12 @@ def batch_shape(operands: Sequence[Any], core_ndims: Sequence[int]) -> tuple[int
     return jnp.broadcast_shapes(*shapes)
 
 
+def with_lanes(operands: Sequence[Any], core_ndims: Sequence[int]) -> list:
+    """Operands with the same number of batch axes: leading ones of size 1 where some have fewer."""
+    lanes = max(x.ndim - n for x, n in zip(operands, core_ndims, strict=True))
+    return [x[(None,) * (lanes - x.ndim + n)] for x, n in zip(operands, core_ndims, strict=True)]
+
+
 def on_lanes(lane: Callable, core_ndims: Sequence[int], sequential: bool) -> Callable:
     """Make a function of one lane into one of operands with batch axes; shared operands are not broadcast.
 

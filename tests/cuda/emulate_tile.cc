@@ -23,13 +23,7 @@ void subtract_product(T* C, const T* A, const T* B, int way) {
     } else if (way == kLowerOnly) {
       subtract_square(fragment, left, operands[0]);
     } else {
-      for (int part = 0; part < Operand<T>::parts; ++part) {
-        __syncthreads();
-        stage(operands[0], part, Tile<T>{A, Part::kAll});
-        stage(operands[1], part, Tile<T>{B, Part::kAll});
-        __syncthreads();
-        subtract_by_threads(fragment.of, operands[0], operands[1]);
-      }
+      subtract<false>(fragment, Tile<T>{A, Part::kAll}, Tile<T>{B, Part::kAll}, operands);
     }
     fragment.store(C);
   });

@@ -35,9 +35,7 @@ def convolve(matrix, kernel, inputs, outputs, shape, *, transposed=False, backen
     -------
     (..., N, S) array
     """
-    operands = matrix, kernel, inputs, outputs
-    ndim = max(x.ndim for x in operands)
-    operands = [x[(None,) * (ndim - x.ndim)] for x in operands]
+    operands = _primitive.with_lanes((matrix, kernel, inputs, outputs), _NDIMS)
     return columns_p.bind(*operands, shape=shape, transposed=transposed, backend=backend)[0]
 
 

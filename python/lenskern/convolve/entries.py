@@ -35,9 +35,7 @@ def convolve(values, rows, at, kernel, pixels, shape, size, *, backend=None):
     -------
     (..., N, S) array
     """
-    operands = values, rows, at, kernel, pixels
-    lanes = max(x.ndim - n for x, n in zip(operands, _NDIMS, strict=True))
-    operands = [x[(None,) * (lanes - x.ndim + n)] for x, n in zip(operands, _NDIMS, strict=True)]
+    operands = _primitive.with_lanes((values, rows, at, kernel, pixels), _NDIMS)
     return scatter_p.bind(*operands, shape=shape, size=size, backend=backend)[0]
 
 

@@ -36,8 +36,7 @@ def convolve(image, factors, *, method, transposed=False, backend=None):
     -------
     (..., H, W) array
     """
-    ndim = max(x.ndim for x in (image, *factors))
-    operands = [x[(None,) * (ndim - x.ndim)] for x in (image, *factors)]
+    operands = _primitive.with_lanes((image, *factors), (2,) * (1 + len(factors)))
     return PRIMITIVES[method].bind(*operands, transposed=transposed, backend=backend)[0]
 
 

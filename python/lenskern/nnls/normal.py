@@ -63,9 +63,7 @@ def normal_matrix(matrix, noise_map=None, *, order=None, backend=None):
     if backend is not None:
         backends.require(backend)
     operands = matrix, 1 / noise, jnp.clip(jnp.asarray(order, jnp.int32), 0, rows - 1)
-    lanes = max(x.ndim - n for x, n in zip(operands, _NDIMS, strict=True))
-    operands = [x[(None,) * (lanes - x.ndim + n)] for x, n in zip(operands, _NDIMS, strict=True)]
-    return normal_p.bind(*operands, backend=backend)[0]
+    return normal_p.bind(*_primitive.with_lanes(operands, _NDIMS), backend=backend)[0]
 
 
 def tile_order(mask):

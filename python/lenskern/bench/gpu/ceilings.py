@@ -116,11 +116,7 @@ def _launches(count, guard):
 def _device(dry_run, guard):
     """Multiply-adds, launches and barriers without XLA: by a program of its own, which nvcc builds."""
     case, name = "CUDA alone", "arithmetic, launches and barriers"
-    # Compiled outside of the attempt, whose time is limited.
-    built, failures = race.prepare({name: partial(programs.build, "device.cu", dry_run)}, guard)
-    found, failure = None, failures.get(name)
-    if failure is None:
-        found, failure = guard.attempt(name, partial(programs.run, built[name]))
+    found, failure = programs.measure(name, "device.cu", dry_run, guard)
     if failure is not None:
         return race.failed(race.Outcome({}, {}, {}, {System("cuda", name, "-"): failure}), case=case)
     records = [

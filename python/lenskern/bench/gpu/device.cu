@@ -4,17 +4,12 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
-#include <cstdlib>
+
+#include "timing.cuh"
 
 namespace cg = cooperative_groups;
 
-constexpr int kKernels = 1000, kBarriers = 2000, kRounds = 2000, kRepeats = 5;
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
+constexpr int kKernels = 1000, kBarriers = 2000, kRounds = 2000;
 
 __global__ void nothing() {}
 
@@ -56,24 +51,6 @@ __global__ void cluster_barriers() {
 #endif
 }
 
-cudaEvent_t start, stop;
-
-// The shortest of some runs, in seconds.
-template <class Run>
-double shortest(const Run& run) {
-  double best = 1e9;
-  for (int i = 0; i <= kRepeats; ++i) {
-    check(cudaEventRecord(start), "cudaEventRecord");
-    run();
-    check(cudaEventRecord(stop), "cudaEventRecord");
-    check(cudaEventSynchronize(stop), "cudaEventSynchronize");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, start, stop), "cudaEventElapsedTime");
-    if (i > 0 && milliseconds * 1e-3 < best) best = milliseconds * 1e-3;
-  }
-  return best;
-}
-
 template <class T>
 double flops(int multiprocessors) {
   const int blocks = 8 * multiprocessors, threads = 256;
@@ -98,8 +75,6 @@ double barrier_of(int blocks, int groups, unsigned* counters) {
 int main() {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
-  check(cudaEventCreate(&start), "cudaEventCreate");
-  check(cudaEventCreate(&stop), "cudaEventCreate");
   const int multiprocessors = properties.multiProcessorCount;
   unsigned* counters = nullptr;
   check(cudaMalloc(&counters, 32 * sizeof(unsigned) * multiprocessors), "cudaMalloc");

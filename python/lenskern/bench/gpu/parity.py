@@ -175,10 +175,7 @@ def _every_device(backend, guard):
 def _tiles(dry_run, guard):
     """Products of tiles by themselves, and their time: a solve refines, and would not show that digits are lost."""
     name = "products of tiles"
-    built, failures = race.prepare({name: partial(programs.build, "tiles.cu", dry_run)}, guard)
-    found, failure = None, failures.get(name)
-    if failure is None:
-        found, failure = guard.attempt(name, partial(programs.run, built[name]))
+    found, failure = programs.measure(name, "tiles.cu", dry_run, guard)
     if failure is not None:
         return [_verdict(name, None, failure, "cuda")]
     # Float32 sums are truncated on tensor cores; of two products of TF32 instead of three the error is 3e-4.

@@ -3,14 +3,40 @@
 import json
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import jax
+
+from lenskern.bench.gpu import race
 
 FOLDER = Path(__file__).parent
 BUILT = Path("build/gpu")
 # The kernels' sources, from the root of the repository, where the harness runs.
 HEADERS = (Path("kernels/include"), Path("kernels/cuda"))
+
+
+def measure(name, source, dry_run, guard):
+    """Build a program and run it.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in the records.
+    source, dry_run
+        See `build`.
+    guard : race.Guard
+
+    Returns
+    -------
+    tuple
+        What it writes and None, or None and (status, reason).
+    """
+    # Compiled outside of the attempt, whose time is limited.
+    built, failures = race.prepare({name: partial(build, source, dry_run)}, guard)
+    if name in failures:
+        return None, failures[name]
+    return guard.attempt(name, partial(run, built[name]))
 
 
 def build(source, dry_run):

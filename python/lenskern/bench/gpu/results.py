@@ -10,7 +10,7 @@ from lenskern.bench import report
 
 SOURCES = ("kernels", "python/lenskern")
 # The figures of the ceilings depend on these alone.
-OF_CEILINGS = ("ceilings.py", "device.cu", "programs.py", "race.py", "timing.py")
+OF_CEILINGS = ("ceilings.py", "device.cu", "programs.py", "race.py", "timing.cuh", "timing.py")
 # What the figures of a part do not depend on: sources with one of these words in their paths.
 FOREIGN = {
     "nnls": ("deflect", "macro", "convolve", "simulate", "poisson", "interop"),

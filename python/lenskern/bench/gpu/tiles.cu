@@ -4,22 +4,16 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 #include <vector>
 
 #include "nnls_large_problem.cuh"
+#include "timing.cuh"
 
 using namespace lenskern::cuda;
 using namespace lenskern::cuda::large;
 
-constexpr int kNumbers = kTile * kTile, kRounds = 2000, kRepeats = 5;
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
+constexpr int kNumbers = kTile * kTile, kRounds = 2000;
 
 // C -= A B' so many times, by each block for itself.
 template <class T, bool kOnTensorCores>
@@ -29,17 +23,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) subtract_products(const T* 
   Fragment<T> sum;
   sum.set([&](int r, int c) { return own[r * kTile + c]; });
   for (int i = 0; i < count; ++i) {
-    for (int part = 0; part < Operand<T>::parts; ++part) {
-      __syncthreads();
-      stage(operands[0], part, Tile<T>{A, Part::kAll});
-      stage(operands[1], part, Tile<T>{B, Part::kAll});
-      __syncthreads();
-      if constexpr (kOnTensorCores) {
-        subtract_staged<false>(sum, operands[0], operands[1]);
-      } else {
-        subtract_by_threads(sum.of, operands[0], operands[1]);
-      }
-    }
+    subtract<kOnTensorCores>(sum, Tile<T>{A, Part::kAll}, Tile<T>{B, Part::kAll}, operands);
   }
   sum.store(own);
 }
@@ -83,21 +67,9 @@ void measure(const char* separator, const char* name, int multiprocessors) {
     }
   }
 
-  cudaEvent_t start, stop;
-  check(cudaEventCreate(&start), "cudaEventCreate");
-  check(cudaEventCreate(&stop), "cudaEventCreate");
-  float shortest = 1e9f;
-  for (int i = 0; i < kRepeats; ++i) {
-    check(cudaEventRecord(start), "cudaEventRecord");
-    run(kRounds);
-    check(cudaEventRecord(stop), "cudaEventRecord");
-    check(cudaEventSynchronize(stop), "cudaEventSynchronize");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, start, stop), "cudaEventElapsedTime");
-    shortest = std::fmin(shortest, milliseconds);
-  }
+  const double seconds = shortest([&] { run(kRounds); });
   std::printf("%s\"%s\": {\"dtype\": \"float%d\", \"step_s\": %.4g, \"error\": ", separator, name,
-              static_cast<int>(8 * sizeof(T)), shortest * 1e-3 / (kBlocks * kRounds));
+              static_cast<int>(8 * sizeof(T)), seconds / (kBlocks * kRounds));
   std::printf(std::isfinite(worst) ? "%.3g}" : "Infinity}", worst);
   check(cudaFree(a), "cudaFree");
   check(cudaFree(b), "cudaFree");
